@@ -1,0 +1,101 @@
+# Everything runs in .venv of this clone, from pinned versions; each target sets up what it needs, once.
+#
+#   make demo     search a small network on real data with Spark, retrain the winner, write the report
+#   make test     all checks and all tests, under Spark 4 and again under Spark 3.5
+#   make help     the rest
+#
+# On a machine whose Python is not found: make PYTHON=/path/to/python3.11
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The demo: real digits, a few minutes on 2 cores.
+DEMO_DATA := .data/digits
+DEMO_CONF := conf/demo.yaml
+DEMO_RUNS := runs
+DEMO_ID := demo
+DEMO_PREPARE := prepare-data digits --output $(DEMO_DATA)
+DEMO_SEARCH := search $(DEMO_CONF) --output $(DEMO_RUNS) --run-id $(DEMO_ID)
+DEMO_RETRAIN := retrain $(DEMO_RUNS)/$(DEMO_ID)
+DEMO_REPORT := report $(DEMO_RUNS)/$(DEMO_ID)
+
+.PHONY: help demo test check lint format test-spark4 test-spark35 setup setup-spark35 java wheel clean distclean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
+
+demo: setup ## search, retrain and report on the digits
+	@export JAVA_HOME; JAVA_HOME=$$(scripts/java)
+	set -x
+	$(BIN)/spark-nas $(DEMO_PREPARE)
+	$(BIN)/spark-nas $(DEMO_SEARCH)
+	$(BIN)/spark-nas $(DEMO_RETRAIN)
+	$(BIN)/spark-nas $(DEMO_REPORT)
+
+test: check test-spark4 test-spark35 ## checks, tests with coverage, Spark tests under 3.5
+
+check: setup ## lint, format and types
+	@scripts/check
+
+lint: check ## the same as check
+
+format: setup ## rewrite the code in its one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-spark4: setup ## all tests with coverage, under the installed Spark
+	@scripts/test
+
+test-spark35: setup setup-spark35 ## the tests that touch Spark, under Spark 3.5
+	@scripts/test-spark35
+
+setup: $(VENV)/.package java ## the environment in .venv, and a Java
+
+setup-spark35: .spark35/.installed ## Spark 3.5 in .spark35, beside the installed one
+
+java: $(VENV)/.requirements
+	@scripts/java >/dev/null
+
+# pip is quiet where nobody looks; on a terminal it shows what it fetches.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+QUIET := $$([ -t 2 ] || echo -qq)
+
+$(BIN)/python:
+	@python=$$(PYTHON="$(PYTHON)" scripts/python)
+	echo "Making $(VENV) with $$($$python --version)"
+	$$python -m venv $(VENV)
+
+$(VENV)/.requirements: requirements/base.txt | $(BIN)/python
+	@echo "Installing the $$(grep -c == requirements/base.txt) pinned packages of requirements/base.txt into $(VENV); Spark and torch are large, this takes minutes"
+	$(PIP) install $(QUIET) -r requirements/base.txt
+	touch $@
+
+$(VENV)/.package: setup.py pyproject.toml $(VENV)/.requirements
+	@echo "Installing spark_nas itself, as the files of this clone"
+	$(PIP) install $(QUIET) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.spark35/.installed: requirements/spark35.txt $(VENV)/.requirements
+	@echo "Installing Spark 3.5 into .spark35 (about 300 MB)"
+	rm -rf .spark35
+	$(PIP) install $(QUIET) --no-deps --target .spark35 -r requirements/spark35.txt
+	touch $@
+
+wheel: setup ## dist/spark_nas-*.whl, and the same as .zip for `spark-submit --py-files`
+	@rm -rf build dist
+	$(PIP) wheel $(QUIET) --no-deps --no-build-isolation --wheel-dir dist .
+	for wheel in dist/*.whl; do cp "$$wheel" "$${wheel%-py3-none-any.whl}.zip"; done
+	ls -1 dist
+
+clean: ## what the tools leave behind; data, runs and environments stay
+	rm -rf build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
+	find . -name __pycache__ -not -path './.venv/*' -not -path './.spark35/*' -not -path './.java/*' -prune -exec rm -rf {} +
+
+distclean: clean ## and the environments: .venv, .spark35, .java
+	rm -rf .venv .spark35 .java

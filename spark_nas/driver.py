@@ -1,0 +1,182 @@
+"""The only loop: ask the scheduler, submit to the engine, wait, append rows, tell the scheduler.
+
+The results table is the state (docs/decisions/0006). `replay` feeds its rows to a fresh scheduler, which then
+stands exactly where the lost one stood; what was in flight is submitted again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from spark_nas.config import Budget
+from spark_nas.errors import OutputError, SearchFailed
+from spark_nas.search.protocols import Engine, ResultLog, Scheduler
+from spark_nas.search.records import Job, JobKey, Result
+
+
+class Observer(Protocol):
+    """Watches a search; shows progress. It never changes anything."""
+
+    def on_asked(self, jobs: Sequence[Job]) -> None:
+        """Jobs were handed out."""
+        ...
+
+    def on_result(self, result: Result) -> None:
+        """A result's row is durable."""
+        ...
+
+    def on_done(self) -> None:
+        """The search is over, or interrupted."""
+        ...
+
+
+def run(
+    scheduler: Scheduler,
+    engine: Engine,
+    log: ResultLog,
+    *,
+    budget: Budget | None = None,
+    observer: Observer | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """Search until the scheduler is done or the budget is spent; returns the number of jobs handed out.
+
+    A fresh `scheduler` is brought up to `log` first, so calling again with the same log continues the run.
+    Raises SearchFailed when the first `budget.failures` results all failed, and OutputError when the log was
+    not written by this scheduler. The engine is the caller's to close.
+    """
+    loop = _Loop(scheduler, engine, log, budget or Budget(), observer, clock)
+    try:
+        loop.resume()
+        while loop.step():
+            pass
+    finally:
+        if observer is not None:
+            observer.on_done()
+    return loop.asked
+
+
+def replay(scheduler: Scheduler, rows: Iterable[tuple[Result, int]]) -> tuple[dict[JobKey, Job], int]:
+    """Bring a fresh scheduler to where `rows` end.
+
+    Returns the jobs that were handed out but have no row, in the order of asking, and the number of jobs handed out.
+    Raises OutputError when the rows do not come from this scheduler.
+    """
+    flying: dict[JobKey, Job] = {}
+    asked = 0
+    for result, asked_then in rows:
+        while asked < asked_then:
+            jobs = scheduler.ask(asked_then - asked)
+            if not jobs:
+                raise OutputError(f"the results table does not fit this search: it has no job number {asked}")
+            asked += len(jobs)
+            flying.update((job.key, job) for job in jobs)
+        job = flying.pop(result.job.key, None)
+        if job != result.job:
+            key = tuple(result.job.key)
+            raise OutputError(f"the results table does not fit this search: row {key} is {result.job}, not {job}")
+        scheduler.tell(result)
+    return flying, asked
+
+
+class _Loop:
+    """One invocation of `run`: what flies, what it has cost, and when to stop."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        engine: Engine,
+        log: ResultLog,
+        budget: Budget,
+        observer: Observer | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.scheduler, self.engine, self.log = scheduler, engine, log
+        self.budget, self.observer, self.clock = budget, observer, clock
+        self.flying: dict[JobKey, Job] = {}
+        self.attempts: dict[JobKey, int] = {}
+        self.reached: dict[JobKey, int] = {}
+        self.asked = self.resource = self.told = 0
+        self.any_completed = False
+        self.started = clock()
+
+    def resume(self) -> None:
+        """Replay the log; hand out again what was in flight when it ended."""
+        rows = list(self.log.rows())
+        if self.observer is not None:
+            for result, _ in rows:
+                self.observer.on_asked([result.job])
+                self.observer.on_result(result)
+        flying, self.asked = replay(self.scheduler, rows)
+        self.told = len(rows)
+        self.any_completed = any(result.usable for result, _ in rows)
+        for result, _ in rows:
+            self._count(result.job)
+        self._submit(list(flying.values()))
+
+    def step(self) -> bool:
+        """One turn of the loop; False when the search is over."""
+        free = self.engine.slots - len(self.flying)
+        if free > 0 and not self._spent():
+            if self.budget.jobs is not None:
+                free = min(free, self.budget.jobs - self.asked)
+            jobs = self.scheduler.ask(free)
+            self.asked += len(jobs)
+            self._submit(jobs)
+        if not self.flying:
+            return False
+        self._take(self.engine.wait())
+        return True
+
+    def _submit(self, jobs: Sequence[Job]) -> None:
+        if jobs:
+            self.flying.update((job.key, job) for job in jobs)
+            for job in jobs:
+                self._count(job)
+            self.engine.submit(jobs)
+            if self.observer is not None:
+                self.observer.on_asked(jobs)
+
+    def _take(self, results: Sequence[Result]) -> None:
+        told, again = [], []
+        for result in results:
+            attempt = self.attempts.pop(result.job.key, 1)
+            if result.status == "lost" and attempt < self.budget.attempts:
+                self.attempts[result.job.key] = attempt + 1
+                again.append(result.job)
+                continue
+            status = "failed" if result.status == "lost" else result.status
+            told.append(replace(result, status=status, attempt=max(attempt, result.attempt)))
+        if again:
+            self.engine.submit(again)
+        if told:
+            self.log.append(told, self.asked)
+        for result in told:
+            del self.flying[result.job.key]
+            self.scheduler.tell(result)
+            if self.observer is not None:
+                self.observer.on_result(result)
+        self.told += len(told)
+        self._give_up_if_hopeless(told)
+
+    def _give_up_if_hopeless(self, told: Sequence[Result]) -> None:
+        self.any_completed = self.any_completed or any(result.usable for result in told)
+        if told and not self.any_completed and self.told >= self.budget.failures:
+            reason = (told[-1].error or "its loss is not finite").splitlines()[0]
+            raise SearchFailed(f"the first {self.told} jobs all failed, the last one with: {reason}")
+
+    def _spent(self) -> bool:
+        budget = self.budget
+        return (
+            (budget.seconds is not None and self.clock() - self.started >= budget.seconds)
+            or (budget.jobs is not None and self.asked >= budget.jobs)
+            or (budget.resource is not None and self.resource >= budget.resource)
+        )
+
+    def _count(self, job: Job) -> None:
+        """Add what a job trains beyond the checkpoint it starts from."""
+        self.resource += job.resource - (self.reached.get(job.start_from, 0) if job.start_from else 0)
+        self.reached[job.key] = job.resource

@@ -1,0 +1,128 @@
+"""What a Spark task of ours does: take its jobs, run them one after another, return their results as JSON rows.
+
+Everything here is found by name on the executors (an installed wheel, or a zip of `--py-files`), so a task's
+closure holds data only: the payload (evaluator and store, cloudpickled once an engine) and the feed (its jobs).
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from spark_nas.engines.gpu import place_of_task
+from spark_nas.engines.task import Limits, run_job
+from spark_nas.search.protocols import Evaluator, JobStore
+from spark_nas.search.records import Job, Result
+from spark_nas.search.wire import job_from_json, job_to_json, result_to_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+RESULT_SCHEMA = "result string"
+
+
+class Assignment(NamedTuple):
+    """A job, and which of its submissions this is (from 1)."""
+
+    job: Job
+    attempt: int
+
+
+class Feed(Protocol):
+    """Where a task's jobs come from and where their results go. Picklable: made on the driver, used in the task.
+
+    This is the seam between fixed batches, whose results return through Spark when the task ends, and a channel
+    on which a task asks the driver for its next job and hands in each result at once (DESIGN.md 5).
+    """
+
+    def jobs(self, partition: int) -> Iterator[Assignment]:
+        """What the task of this partition runs, one at a time; may block until there is more."""
+        ...
+
+    def deliver(self, result: Result) -> str | None:
+        """Hand in a result; a text is returned through Spark as a row of its own."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedBatches:
+    """A batch of jobs a partition, settled when the Spark job is submitted."""
+
+    packed: bytes
+    """Compressed JSON: 10,000 NAS-Bench-201 jobs are a few hundred kB instead of 5 MB."""
+
+    @staticmethod
+    def pack(batches: Sequence[Sequence[Assignment]]) -> FixedBatches:
+        """One batch for each partition, in order."""
+        raw = [[[job_to_json(job), attempt] for job, attempt in batch] for batch in batches]
+        return FixedBatches(zlib.compress(json.dumps(raw).encode(), level=1))
+
+    def jobs(self, partition: int) -> Iterator[Assignment]:
+        """The partition's batch, in order."""
+        for text, attempt in _unpack(self.packed)[partition]:
+            yield Assignment(job_from_json(text), attempt)
+
+    def deliver(self, result: Result) -> str | None:
+        """Through Spark."""
+        return result_to_json(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What all tasks of an engine need, as bytes, so that each Python worker unpickles it once."""
+
+    pickled: bytes
+
+    @staticmethod
+    def pack(evaluator: Evaluator, store: JobStore | None, limits: Limits, require_gpu: bool) -> Payload:
+        """Raises ValueError, naming the evaluator, when it cannot travel."""
+        from pyspark import cloudpickle
+
+        try:
+            return Payload(cloudpickle.dumps((evaluator, store, limits, require_gpu)))
+        except Exception as error:
+            raise ValueError(
+                f"the evaluator {type(evaluator).__name__} cannot be sent to executors: {error}"
+            ) from error
+
+
+def run_partition(payload: Payload, feed: Feed, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The function of `mapInArrow`: rows of `spark.range` (partition numbers) in, rows of results out."""
+    import pyarrow as pa
+
+    # The input is drained before anything else: PySpark throws a Python worker away, and with it torch, the CUDA
+    # context and all cached data, whose task has not read its input to the end.
+    partitions = [number for batch in rows for number in batch.column(0).to_pylist()]
+    evaluator, store, limits, require_gpu = _unpickle(payload.pickled)
+    for partition in partitions:
+        for job, attempt in feed.jobs(partition):
+            place = place_of_task(require_gpu)
+            result = run_job(job, evaluator, store, limits, attempt + retries(), place=place)
+            row = feed.deliver(result)
+            if row is not None:
+                yield pa.RecordBatch.from_arrays([pa.array([row], pa.string())], names=["result"])
+
+
+def retries() -> int:
+    """How often Spark itself has started this task before."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return int(context.attemptNumber()) if context is not None else 0
+
+
+@lru_cache(maxsize=2)
+def _unpickle(pickled: bytes) -> tuple[Evaluator, JobStore | None, Limits, bool]:
+    from pyspark import cloudpickle
+
+    evaluator, store, limits, require_gpu = cloudpickle.loads(pickled)
+    return evaluator, store, limits, require_gpu
+
+
+@lru_cache(maxsize=1)
+def _unpack(packed: bytes) -> list[list[tuple[str, int]]]:
+    return [[(text, attempt) for text, attempt in batch] for batch in json.loads(zlib.decompress(packed))]

@@ -1,0 +1,1 @@
+"""One builder for supernets and their children: `build` makes a network of any space."""

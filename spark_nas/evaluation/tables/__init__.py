@@ -1,0 +1,1 @@
+"""Loaders of published tables of recorded trainings, one file a table."""

@@ -1,0 +1,186 @@
+"""Recipe spaces: training settings and network scale, over a `ConfigSpace.ConfigurationSpace`.
+
+The lecture's hyperparameter search: continuous, logarithmic, integer, categorical and conditional dimensions
+in a fixed order. ConfigSpace checks the space and carries it to model-based samplers; values are drawn here,
+from the caller's `random.Random` alone, because ConfigSpace keeps a generator of its own and answers with
+numpy scalars.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from random import Random
+from typing import Any
+
+from ConfigSpace import (
+    AndConjunction,
+    Categorical,
+    ConfigurationSpace,
+    Constant,
+    Float,
+    GreaterThanCondition,
+    InCondition,
+    Integer,
+    LessThanCondition,
+)
+
+from spark_nas.errors import OptionError
+from spark_nas.spaces.dimensions import Condition, Dimension, OneOf, RecipeValue, nearest, parse_dimension
+
+_COUNTABLE = 100_000
+"""Combinations of parents' values that `size` is ready to visit."""
+
+
+class RecipeSpace:
+    """All recipes that one recipe section describes.
+
+    Laws:
+
+    - `sample` returns a recipe that `contains` accepts; a dimension whose condition fails is absent from it;
+    - values are plain int, float, str and bool, and survive JSON unchanged;
+    - the same `Random` state gives the same recipe, whatever the order of the section's keys;
+    - each call of `sample` draws exactly one number a dimension, active or not.
+
+    >>> space = RecipeSpace({"layers": {"int": [1, 2]}, "units": {"choice": [8, 16], "when": {"layers": {"min": 2}}}})
+    >>> space.names, space.size(), space.contains({"layers": 1}), space.contains({"layers": 1, "units": 8})
+    (('layers', 'units'), 3, True, False)
+    """
+
+    def __init__(self, section: Mapping[str, object] | None = None, *, key: str = "recipe") -> None:
+        """Parse a recipe section. Raises OptionError that names the key under `key`, the value and the remedy."""
+        dimensions = {
+            str(name): parse_dimension(str(name), entry, f"{key}.{name}") for name, entry in (section or {}).items()
+        }
+        self.dimensions: tuple[Dimension, ...] = _parents_first(dimensions, key)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, active or not: parents before the dimensions they condition, else by the alphabet."""
+        return tuple(dimension.name for dimension in self.dimensions)
+
+    def sample(self, rng: Random) -> dict[str, RecipeValue]:
+        """One recipe, each dimension uniform on its scale and independent; inactive dimensions are absent."""
+        recipe: dict[str, RecipeValue] = {}
+        for dimension in self.dimensions:
+            value = dimension.domain.value(rng.random())
+            if dimension.active(recipe):
+                recipe[dimension.name] = value
+        return recipe
+
+    def contains(self, recipe: Mapping[str, object]) -> bool:
+        """Whether exactly the active dimensions are there, each with a value of its domain."""
+        seen: dict[str, Any] = {}  # Any: values are only known to be recipe values once a domain has said so
+        for dimension in self.dimensions:
+            if dimension.name in recipe and dimension.active(seen):
+                if not dimension.domain.contains(recipe[dimension.name]):
+                    return False
+                seen[dimension.name] = recipe[dimension.name]
+            elif dimension.name in recipe or dimension.active(seen):
+                return False
+        return len(seen) == len(recipe)
+
+    def canonical(self, recipe: Mapping[str, RecipeValue]) -> str:
+        """A key of the recipe: JSON with sorted keys; a whole number in a float dimension is written as a float."""
+        floats = {d.name for d in self.dimensions if not isinstance(d.domain, OneOf) and not d.domain.integer}
+        plain = {name: float(value) if name in floats else value for name, value in recipe.items()}
+        return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+
+    def size(self) -> int | None:
+        """The number of recipes; None where there are infinitely many, or too many conditions to count."""
+        sizes = {d.name: d.domain.size() for d in self.dimensions}
+        if any(size is None for size in sizes.values()):
+            return None
+        parents = {condition.parent for dimension in self.dimensions for condition in dimension.when}
+        if math.prod(sizes[name] or 0 for name in parents) > _COUNTABLE:
+            return None
+        return self._count(0, {}, parents)
+
+    def _count(self, index: int, recipe: dict[str, RecipeValue], parents: set[str]) -> int:
+        if index == len(self.dimensions):
+            return 1
+        dimension = self.dimensions[index]
+        if not dimension.active(recipe):
+            return self._count(index + 1, recipe, parents)
+        if dimension.name not in parents:
+            return (dimension.domain.size() or 0) * self._count(index + 1, recipe, parents)
+        values = dimension.domain.values() or ()
+        return sum(self._count(index + 1, {**recipe, dimension.name: value}, parents) for value in values)
+
+    @cached_property
+    def configuration_space(self) -> ConfigurationSpace:
+        """The same space for model-based samplers: its vectors, neighbours and conditions."""
+        space = ConfigurationSpace()
+        for dimension in self.dimensions:
+            space.add(_hyperparameter(dimension))
+        for dimension in self.dimensions:
+            terms = [term for c in dimension.when for term in _config_space_conditions(space, dimension, c)]
+            if terms:
+                space.add(terms[0] if len(terms) == 1 else AndConjunction(*terms))
+        return space
+
+
+def _parents_first(dimensions: Mapping[str, Dimension], key: str) -> tuple[Dimension, ...]:
+    ordered: dict[str, Dimension] = {}
+    waiting = {name: dimensions[name] for name in sorted(dimensions)}
+    for name, dimension in waiting.items():
+        for condition in dimension.when:
+            _check_parent(dimensions, name, condition, f"{key}.{name}.when.{condition.parent}")
+    while waiting:
+        ready = [name for name, d in waiting.items() if all(c.parent in ordered for c in d.when)]
+        if not ready:
+            raise OptionError(f"{key}.{next(iter(waiting))}.when", sorted(waiting), "conditions must not form a circle")
+        ordered |= {name: waiting.pop(name) for name in ready}
+    return tuple(ordered.values())
+
+
+def _check_parent(dimensions: Mapping[str, Dimension], name: str, condition: Condition, key: str) -> None:
+    others = [other for other in dimensions if other != name]
+    if condition.parent not in others:
+        raise OptionError(key, condition.parent, f"no such dimension: {nearest(condition.parent, others)}")
+    domain = dimensions[condition.parent].domain
+    for value in condition.values:
+        if not domain.contains(value):
+            raise OptionError(key, value, f"{condition.parent} never has this value")
+    if condition.values:
+        return
+    low, high = condition.low, condition.high
+    limits = {word: bound for word, bound in (("min", low), ("max", high)) if math.isfinite(bound)}
+    candidates = domain.options if isinstance(domain, OneOf) else (max(low, domain.low),)
+    if any(isinstance(value, str) for value in candidates):
+        raise OptionError(key, limits, "min and max need a numeric dimension")
+    upper = min(high, math.inf if isinstance(domain, OneOf) else domain.high)
+    if not any(low <= value <= upper for value in candidates if not isinstance(value, str)):
+        raise OptionError(key, limits, f"{condition.parent} never lies within these bounds")
+
+
+def _hyperparameter(dimension: Dimension) -> Any:  # Any: ConfigSpace's factories return unions of private classes
+    domain, name = dimension.domain, dimension.name
+    if isinstance(domain, OneOf):
+        if len(domain.options) == 1:
+            return Constant(name, domain.options[0])
+        return Categorical(name, list(domain.options))
+    if domain.integer:
+        return Integer(name, (int(domain.low), int(domain.high)), log=domain.log)
+    return Float(name, (domain.low, domain.high), log=domain.log)
+
+
+def _config_space_conditions(space: ConfigurationSpace, dimension: Dimension, condition: Condition) -> list[Any]:
+    child, parent = space[dimension.name], space[condition.parent]
+    if condition.values:
+        return [InCondition(child, parent, list(condition.values))]
+    if isinstance(parent, Constant) or not hasattr(parent, "lower"):
+        # ConfigSpace compares ordered parents only; a set of numbers is listed instead.
+        options = [parent.value] if isinstance(parent, Constant) else list(parent.choices)
+        return [InCondition(child, parent, [o for o in options if condition.low <= o <= condition.high])]
+    terms: list[Any] = []
+    integer = isinstance(parent.lower, int)
+    if condition.low > parent.lower:  # ConfigSpace's comparisons are strict, ours include the bound
+        below = math.ceil(condition.low) - 1 if integer else math.nextafter(condition.low, -math.inf)
+        terms.append(GreaterThanCondition(child, parent, below))
+    if condition.high < parent.upper:
+        above = math.floor(condition.high) + 1 if integer else math.nextafter(condition.high, math.inf)
+        terms.append(LessThanCondition(child, parent, above))
+    return terms

@@ -1,0 +1,154 @@
+"""The few file operations that a run needs, on a local (or mounted) disk.
+
+Everything above this file - jobs, results, run records - is written in terms of them, so another store is
+another class with the same five methods.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from spark_nas.errors import OutputError
+
+
+class Files(Protocol):
+    """Whole-file operations below one root; names are relative and use `/`. Picklable."""
+
+    @property
+    def root(self) -> str:
+        """Where it all lies, for messages and for readers such as pandas."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """The content, or None when there is no such file."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Create or replace, atomically: a reader sees the old or the new content, never a part."""
+        ...
+
+    def write_new(self, name: str, content: bytes) -> bool:
+        """Create, atomically; False, and nothing changed, when the file is there already."""
+        ...
+
+    def list(self, folder: str) -> list[str]:
+        """Names of the files directly in a folder, sorted; empty when there is no such folder."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove a file; no error when it is not there."""
+        ...
+
+
+class LocalFiles:
+    """`Files` on a local disk. Durable: content and folder entry are synced before a write returns."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._root = Path(root)
+
+    @property
+    def root(self) -> str:
+        """Absolute path of the root folder."""
+        return str(self._root.absolute())
+
+    def read(self, name: str) -> bytes | None:
+        """The content, or None when there is no such file."""
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Create or replace, atomically."""
+        path = self._path(name)
+        with _Temporary(path, content) as temporary:
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+
+    def write_new(self, name: str, content: bytes) -> bool:
+        """Create, atomically; False when the file is there already."""
+        path = self._path(name)
+        with _Temporary(path, content) as temporary:
+            try:
+                # A hard link fails when the name is taken; a rename would silently replace it.
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                return _exclusive_copy(path, content)
+            _sync_folder(path.parent)
+        return True
+
+    def list(self, folder: str) -> list[str]:
+        """Names of the files directly in a folder, sorted; temporary files are left out."""
+        return sorted(self._list(self._path(folder)))
+
+    def delete(self, name: str) -> None:
+        """Remove a file; no error when it is not there."""
+        self._path(name).unlink(missing_ok=True)
+
+    @staticmethod
+    def _list(path: Path) -> Iterator[str]:
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_file() and not entry.name.startswith("."):
+                        yield entry.name
+        except (FileNotFoundError, NotADirectoryError):
+            return
+
+    def _path(self, name: str) -> Path:
+        path = self._root / name
+        if os.path.isabs(name) or ".." in Path(name).parts:
+            raise OutputError(f"{name!r} would leave {self._root}")
+        return path
+
+
+class _Temporary:
+    """A synced file with the content beside `path`, removed on leaving unless it was renamed."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self._content = content
+        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+    def __enter__(self) -> Path:
+        try:
+            self._temporary.parent.mkdir(parents=True, exist_ok=True)
+            with self._temporary.open("xb") as file:
+                file.write(self._content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self._temporary.unlink(missing_ok=True) if self._temporary.parent.is_dir() else None
+            raise OutputError(f"cannot write {self._temporary.parent}: {error.strerror or error}") from error
+        return self._temporary
+
+    def __exit__(self, *_: object) -> None:
+        self._temporary.unlink(missing_ok=True)
+
+
+def _exclusive_copy(path: Path, content: bytes) -> bool:
+    """Where a mount has no hard links (FUSE, say): exclusive create. Atomic in name, not in content."""
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

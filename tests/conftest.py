@@ -1,0 +1,40 @@
+"""Fixtures that every part of the suite may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """`shared_data("images/x.parquet")` is the path of a shared data file; skips, saying so, without it."""
+    root = Path(os.environ.get("SPARK_NAS_DATA", REPOSITORY.parent / "shared" / "data"))
+
+    def find(relative: str) -> Path:
+        path = root / relative
+        if not path.exists():
+            pytest.skip(f"no shared data file {path}: set SPARK_NAS_DATA to the folder that holds {relative}")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """One real local Spark of two slots for the whole suite."""
+    from spark_nas.engines.session import open_session
+
+    session = open_session("local[2]", app_name="spark_nas tests")
+    yield session
+    session.stop()

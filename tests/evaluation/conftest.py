@@ -1,0 +1,8 @@
+"""Lets the tests of this folder, and the processes they start, import `training_support`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
