@@ -1,0 +1,1 @@
+"""Data sets: preparing shards with Spark, and reading them with petastorm as batches of arrays."""

@@ -41,7 +41,9 @@ class ShardedData:
         if not self.path:
             raise OptionError("path", self.path, "give the --output of `spark-nas prepare-data`")
         if "://" in self.path:
-            raise OptionError("path", self.path, "give a local or mounted folder: object stores are not read directly yet")
+            raise OptionError(
+                "path", self.path, "give a local or mounted folder: object stores are not read directly yet"
+            )
         for key, least in (("cache_megabytes", 0), ("readers", 1), ("shuffle_window", 1)):
             if getattr(self, key) < least:
                 raise OptionError(key, getattr(self, key), f"must be at least {least}")
@@ -96,7 +98,7 @@ class ShardedDataset:
     def batches(self, split: str, batch_size: int, *, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
         """One epoch: x [B, *input_shape] and y [B], fresh, writable and contiguous; the last batch may be short.
 
-        With a seed the order is a function of (seed, epoch); without, the stored order (which is shuffled already, once).
+        With a seed the order is a function of (seed, epoch); without, the stored order (shuffled once, when prepared).
         Raises DataError when a shard is unreadable or the shards hold other rows than the descriptor says.
         """
         if batch_size < 1:
@@ -149,15 +151,17 @@ class ShardedDataset:
             held += len(y)
             if held < batch_size:
                 continue
-            x, y = _joined(left)
+            all_x, all_y = _joined(left)
             whole = held - held % batch_size
             for start in range(0, whole, batch_size):
-                yield x[start : start + batch_size].copy(), y[start : start + batch_size].copy()
-            left, held, served = [(x[whole:].copy(), y[whole:].copy())], held - whole, served + whole
+                yield all_x[start : start + batch_size].copy(), all_y[start : start + batch_size].copy()
+            left, held, served = [(all_x[whole:].copy(), all_y[whole:].copy())], held - whole, served + whole
         if held:
             yield _joined(left)
         if served + held != self.rows(split):
-            raise DataError(f"{self.path}: split {split!r} gave {served + held} rows, the descriptor says {self.rows(split)}")
+            raise DataError(
+                f"{self.path}: split {split!r} gave {served + held} rows, the descriptor says {self.rows(split)}"
+            )
 
     def _streamed_windows(self, split: str, order: EpochOrder | None) -> Iterator[Batch]:
         groups = read_row_groups(
@@ -177,7 +181,7 @@ class ShardedDataset:
             yield x[rows], y[rows]
         # Run the reader to its end: that is where it notices what is too much or too little.
         for group in groups:
-            raise DataError(f"{self.path}: split {split!r} gave row group {group.index} after the end of the epoch")
+            raise DataError(f"{self.path}: split {split!r} gave row group {group.position} after the end of the epoch")
 
 
 def _joined(parts: list[Batch]) -> Batch:

@@ -112,7 +112,9 @@ class Descriptor:
             raise DataError(f"{file}: not a {FORMAT} descriptor; {_REMEDY}")
         if document.get("format_version") != FORMAT_VERSION:
             version = document.get("format_version")
-            raise DataError(f"{file}: format_version {version!r} is not {FORMAT_VERSION}, which this release reads; {_REMEDY}")
+            raise DataError(
+                f"{file}: format_version {version!r} is not {FORMAT_VERSION}, which this release reads; {_REMEDY}"
+            )
         return _parse(_Fields(document, file))
 
 
@@ -173,7 +175,9 @@ class _Fields:
 
 
 def _parse(fields: _Fields) -> Descriptor:
-    splits = {name: _parse_split(fields.below(f"splits.{name}", value)) for name, value in fields.get("splits", dict).items()}
+    splits = {
+        name: _parse_split(fields.below(f"splits.{name}", value)) for name, value in fields.get("splits", dict).items()
+    }
     descriptor = Descriptor(
         name=fields.get("name", str),
         input_shape=fields.items("input_shape", int),
@@ -204,7 +208,9 @@ def _parse_split(fields: _Fields) -> Split:
     files = []
     for index, value in enumerate(fields.get("files", list)):
         entry = fields.below(f"files[{index}]", value)
-        file = ShardFile(entry.get("name", str), entry.get("rows", int), entry.items("row_groups", int), entry.get("bytes", int))
+        file = ShardFile(
+            entry.get("name", str), entry.get("rows", int), entry.items("row_groups", int), entry.get("bytes", int)
+        )
         if not _SHARD_NAME.fullmatch(file.name):
             raise entry.wrong("name", f"is {file.name!r}, not SPLIT/FILE.parquet")
         if sum(file.row_groups) != file.rows or min(file.row_groups, default=0) < 1:

@@ -3,13 +3,13 @@
 petastorm 0.12.1 is the last release that loses no rows, but it stops at pyarrow 14 and numpy 1.26 (uber/petastorm#805).
 `install()` closes the gap without touching pyarrow or numpy for anybody else:
 
-- while petastorm is imported, the long removed modules `pyarrow.filesystem` and `pyarrow.hdfs` (and `distutils.version` on
-  Python 3.12) stand in `sys.modules`; afterwards they are gone again;
+- while petastorm is imported, the long removed modules `pyarrow.filesystem` and `pyarrow.hdfs` (and `distutils.version`
+  on Python 3.12) stand in `sys.modules`; afterwards they are gone again;
 - petastorm's own modules get `Legacy` in place of `pyarrow.parquet` and `_Numpy1` in place of numpy;
-- **metadata is never read**: the Unischema in `_common_metadata` is a pickle, and petastorm's "restricted" unpickler lets
-  `builtins.eval` through. `get_schema` always answers "none", and the unpickler itself refuses;
-- the thread pool asks the ventilator for completion *before* it looks at its counters: the other order, petastorm's, can
-  end an epoch before it began.
+- **metadata is never read**: the Unischema in `_common_metadata` is a pickle, and petastorm's "restricted" unpickler
+  lets `builtins.eval` through. `get_schema` always answers "none", and the unpickler itself refuses;
+- the thread pool asks the ventilator for completion *before* it looks at its counters: the other order, petastorm's,
+  can end an epoch before it began.
 
 Only `make_batch_reader` over a list of files on a pyarrow filesystem is supported: what `data.reader` uses.
 """
@@ -26,9 +26,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.fs
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.fs  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from spark_nas.errors import DataError, UsageError
 
@@ -95,7 +95,13 @@ def _stand_ins() -> Iterator[None]:
 
 def _patch() -> None:
     legacy, numpy1 = Legacy("pyarrow.parquet"), _Numpy1("numpy")
-    for name in ("reader", "arrow_reader_worker", "py_dict_reader_worker", "etl.dataset_metadata", "etl.rowgroup_indexing"):
+    for name in (
+        "reader",
+        "arrow_reader_worker",
+        "py_dict_reader_worker",
+        "etl.dataset_metadata",
+        "etl.rowgroup_indexing",
+    ):
         vars(importlib.import_module(f"petastorm.{name}"))["pq"] = legacy
     for name in ("arrow_reader_worker", "unischema"):
         vars(importlib.import_module(f"petastorm.{name}"))["np"] = numpy1
@@ -126,7 +132,7 @@ def _no_schema(_dataset: object) -> None:
     raise errors.PetastormMetadataError("schemas in _common_metadata are pickles and are not read")
 
 
-def _thread_pool(module: Any) -> type:
+def _thread_pool(module: Any) -> type:  # noqa: ANN401 - a module of an untyped library
     """`ThreadPool` whose end-of-work test cannot run ahead of the ventilator."""
 
     class OrderedThreadPool(module.ThreadPool):  # type: ignore[misc]
@@ -166,7 +172,11 @@ class Piece:
     """One row group of one file (or a whole file): the part of the legacy `ParquetDatasetPiece` that petastorm uses."""
 
     def __init__(
-        self, path: str, open_file_func: Callable[[str], pa.NativeFile], row_group: int | None = None, partition_keys: object = ()
+        self,
+        path: str,
+        open_file_func: Callable[[str], pa.NativeFile],
+        row_group: int | None = None,
+        partition_keys: object = (),
     ) -> None:
         self.path, self.row_group, self.partition_keys = path, row_group, partition_keys
         self._open = open_file_func

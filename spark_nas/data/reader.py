@@ -1,9 +1,8 @@
 """Row groups of one split, decoded to numpy by petastorm: the only file of the project that uses petastorm.
 
-Plain Parquet is read with `make_batch_reader` on a thread pool (measured on 20,000 images of 3x32x32: one thread takes a
-quarter of the time of the in-line "dummy" pool, which the ventilator's polling slows down). Each row group says by its
-`id` column where it belongs, so it is checked against the descriptor and put into the wanted order here, whatever the
-number of threads and whatever petastorm does: a lost, doubled, foreign or reordered row group cannot go unseen.
+Plain Parquet is read with `make_batch_reader` on a thread pool. Each row group says by its `id` column where it belongs,
+so it is checked against the descriptor and put into the wanted order here, whatever the number of threads and whatever
+petastorm does: a lost, doubled, foreign or reordered row group cannot go unseen.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.fs
+import pyarrow.fs  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from spark_nas.data.descriptor import Descriptor
@@ -27,7 +26,7 @@ _EXTRA = 2
 class RowGroup(NamedTuple):
     """One decoded row group; the arrays may be read-only."""
 
-    index: int
+    position: int
     """Position among the row groups of the split, in stored order."""
     x: NDArray[np.generic]
     """[rows, *input_shape]."""
@@ -71,9 +70,9 @@ def read_row_groups(
     done = 0
     for batch in _batches(filesystem, descriptor, split, seed, threads):
         group = _decode(batch, descriptor, split, starts)
-        if group.index in waiting:
-            raise DataError(f"split {split!r} of {descriptor.name!r}: row group {group.index} was read twice")
-        waiting[group.index] = group
+        if group.position in waiting:
+            raise DataError(f"split {split!r} of {descriptor.name!r}: row group {group.position} was read twice")
+        waiting[group.position] = group
         while following in waiting:
             yield waiting.pop(following)
             done += 1
@@ -112,7 +111,12 @@ def _batches(
         reader.join()
 
 
-def _decode(batch: Any, descriptor: Descriptor, split: str, starts: dict[int, int]) -> RowGroup:
+def _decode(
+    batch: Any,  # noqa: ANN401
+    descriptor: Descriptor,
+    split: str,
+    starts: dict[int, int],
+) -> RowGroup:
     """Check one batch of petastorm's against the descriptor and turn its bytes into arrays."""
     where = f"split {split!r} of {descriptor.name!r}"
     missing = {"x", "y", "id"} - set(batch._fields)
@@ -122,7 +126,9 @@ def _decode(batch: Any, descriptor: Descriptor, split: str, starts: dict[int, in
     index = starts.get(int(ids[0]), -1) if ids.dtype == np.int64 and len(ids) else -1
     expected = descriptor.split(split).row_groups
     if index < 0 or len(ids) != expected[index] or not np.array_equal(ids, np.arange(ids[0], ids[0] + len(ids))):
-        raise DataError(f"{where}: a row group of {len(ids)} rows is not one that the descriptor names; prepare the data again")
+        raise DataError(
+            f"{where}: a row group of {len(ids)} rows is not one that the descriptor names; prepare the data again"
+        )
     if y.dtype != np.int64 or y.min() < 0 or y.max() >= len(descriptor.classes):
         raise DataError(f"{where}: row group {index} has labels outside 0..{len(descriptor.classes) - 1}")
     content = b"".join(batch.x)

@@ -1,8 +1,8 @@
 """Shards: how a split is cut into files and row groups, and the function by which an executor writes one file.
 
-The unit that petastorm shuffles and hands to reader shards is the row group, so every file is one shard and has at least
-one; row groups are kept at a few MiB so that a window of them fits in memory. Pages carry checksums: a flipped bit in a
-shard is an error when it is read, not a wrong pixel.
+The unit that petastorm shuffles and hands to reader shards is the row group, so every file is one shard and has at
+least one; row groups are kept at a few MiB so that a window of them fits in memory. Pages carry checksums: a flipped bit
+in a shard is an error when it is read, not a wrong pixel.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from spark_nas.data.descriptor import ShardFile
@@ -54,11 +54,13 @@ def plan_shards(output: Path, staging: Path, split: str, rows: int, shards: int,
     plans = []
     for number in range(shards):
         start, stop = bounds[number], bounds[number + 1]
-        # Equal row groups rather than full ones and a small rest: a shuffle window then always holds about as many rows.
+        # Equal row groups rather than full ones and a small rest: every shuffle window then holds about as many rows.
         groups = math.ceil((stop - start) / most)
         name = f"part-{number:05d}"
         target, staged = output / split / f"{name}.parquet", staging / f"{split}-{name}.arrow"
-        plans.append(ShardPlan(split, number, start, stop, math.ceil((stop - start) / groups), str(staged), str(target)))
+        plans.append(
+            ShardPlan(split, number, start, stop, math.ceil((stop - start) / groups), str(staged), str(target))
+        )
     return plans
 
 
@@ -75,7 +77,11 @@ def to_table(x: NDArray[np.generic], y: NDArray[np.int64], first_id: int) -> pa.
     width = little.nbytes // len(little)
     column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(little), [None, pa.py_buffer(little)])
     ids = pa.array(np.arange(first_id, first_id + len(y), dtype=np.int64))
-    fields = [pa.field("x", pa.binary(width), False), pa.field("y", pa.int64(), False), pa.field("id", pa.int64(), False)]
+    fields = [
+        pa.field("x", pa.binary(width), False),
+        pa.field("y", pa.int64(), False),
+        pa.field("id", pa.int64(), False),
+    ]
     return pa.Table.from_arrays([column, pa.array(y), ids], schema=pa.schema(fields))
 
 

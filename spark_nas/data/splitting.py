@@ -45,10 +45,14 @@ def plan_splits(raw: Raw, seed: int, valid_fraction: float, test_fraction: float
             continue
         carved = carve(train.y, rest, round(fraction * len(train.y)), derive_seed("carve", split, seed))
         if not 0 < fraction < 1 or not len(carved) or len(carved) >= len(rest):
-            raise DataError(f"{raw.where}: split {split!r} would get {len(carved)} of {len(rest)} rows; choose another fraction")
+            raise DataError(
+                f"{raw.where}: split {split!r} would get {len(carved)} of {len(rest)} rows; choose another fraction"
+            )
         rest = np.setdiff1d(rest, carved, assume_unique=True)
         chosen[split] = (train, carved)
-        rules.append(f"{split}: {len(carved)} rows of the source's train ({fraction:g}), stratified by class, seed {seed}")
+        rules.append(
+            f"{split}: {len(carved)} rows of the source's train ({fraction:g}), stratified by class, seed {seed}"
+        )
     if len(np.unique(train.y[rest])) < len(np.unique(train.y)):
         raise DataError(f"{raw.where}: a class has too few rows to be split; give it more, or choose smaller fractions")
     chosen["train"] = (train, rest)
@@ -61,14 +65,12 @@ def plan_splits(raw: Raw, seed: int, valid_fraction: float, test_fraction: float
 
 
 def carve(y: NDArray[np.int64], rows: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """`count` of `rows`, drawn without replacement and with each class's share of `y[rows]` (largest remainders); sorted."""
+    """`count` of `rows`, sorted: drawn without replacement, each class by its share of `y[rows]` (largest remainders)."""
     rng = np.random.default_rng(seed)
     labels, sizes = np.unique(y[rows], return_counts=True)
     shares = count * sizes / max(1, len(rows))
     quotas = np.floor(shares).astype(np.int64)
     largest = np.argsort(quotas - shares, kind="stable")[: max(0, count - int(quotas.sum()))]
     quotas[largest] += 1
-    drawn = [
-        rng.permutation(rows[y[rows] == label])[:quota] for label, quota in zip(labels, quotas, strict=True)
-    ]
+    drawn = [rng.permutation(rows[y[rows] == label])[:quota] for label, quota in zip(labels, quotas, strict=True)]
     return np.sort(np.concatenate(drawn)) if drawn else rows[:0]

@@ -71,8 +71,8 @@ def cuda_name(address: str, environ: Mapping[str, str]) -> str:
     Where the platform sets `CUDA_VISIBLE_DEVICES`, addresses are positions in it, and so is the N of `cuda:N`. An
     address beyond its end comes from a platform that has already cut it down to the task's own GPU.
 
-    >>> cuda_name("1", {}), cuda_name("1", {"CUDA_VISIBLE_DEVICES": "4,5"}), cuda_name("3", {"CUDA_VISIBLE_DEVICES": "3"})
-    ('cuda:1', 'cuda:1', 'cuda:0')
+    >>> [cuda_name("1", environ) for environ in ({}, {"CUDA_VISIBLE_DEVICES": "4,5"}, {"CUDA_VISIBLE_DEVICES": "1"})]
+    ['cuda:1', 'cuda:1', 'cuda:0']
     """
     if not address.isdecimal():
         raise JobError(f"GPU address {address!r}: the discovery script must print numbers, as nvidia-smi's index")

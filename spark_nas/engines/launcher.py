@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -103,12 +103,10 @@ class Launcher:
             try:
                 rows = self._run(board)
             except Exception as error:
-                if not self._worked and _is_python_error(error):
+                if not _is_sparks(error) or (not self._worked and _is_python_error(error)):
                     return Landing((), _cannot_run(error))
                 found |= self._committed(board, found)
-                guilty = _guilty(error, board)
-                lost = board if guilty is None or self._closed else [board[guilty]]
-                found |= {j.key: _lost(j, n, error) for batch in lost for j, n in batch if j.key not in found}
+                found |= {j.key: _lost(j, n, error) for j, n in self._suspects(error, board, found)}
                 board = [rest for batch in board if (rest := [a for a in batch if a.job.key not in found])]
                 if not board:
                     break
@@ -127,6 +125,14 @@ class Launcher:
         rows = table.mapInArrow(partial(run_partition, self._payload, feed), RESULT_SCHEMA).collect()
         return [row[0] for row in rows]
 
+    def _suspects(self, error: Exception, board: Batches, found: Mapping[JobKey, Result]) -> list[Assignment]:
+        """Who may have ended the Spark job: of the batch whose task Spark gave up, the first without a commit."""
+        match = None if self._closed else _FAILED_TASK.search(str(error))
+        known = match is not None and int(match[1]) < len(board)
+        batches = [board[int(match[1])]] if match is not None and known else board
+        unfinished = [assignment for batch in batches for assignment in batch if assignment.job.key not in found]
+        return unfinished[:1] if known and self._store is not None else unfinished
+
     def _committed(self, board: Batches, found: dict[JobKey, Result]) -> dict[JobKey, Result]:
         """What a failed Spark job has nevertheless finished: the commits are what counts."""
         if self._store is None:
@@ -138,10 +144,9 @@ class Launcher:
         return {result.job.key: result for result in stored if result is not None}
 
 
-def _guilty(error: Exception, board: Batches) -> int | None:
-    """The partition whose task Spark gave up, where it says so."""
-    match = _FAILED_TASK.search(str(error))
-    return int(match[1]) if match is not None and int(match[1]) < len(board) else None
+def _is_sparks(error: Exception) -> bool:
+    """Whether Spark failed; anything else is a fault on the driver that no second try will mend."""
+    return type(error).__module__.split(".")[0] in ("pyspark", "py4j", "grpc")
 
 
 def _is_python_error(error: Exception) -> bool:
@@ -151,6 +156,8 @@ def _is_python_error(error: Exception) -> bool:
 
 def _cannot_run(error: Exception) -> ClusterError:
     reason = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), "unknown")
+    if not _is_sparks(error):
+        return ClusterError(f"Spark jobs cannot be submitted: {type(error).__name__}: {reason.strip()}")
     return ClusterError(
         f"executors cannot run spark_nas: {reason.strip()}: install the same Python, spark_nas and what the "
         "evaluator imports on them, or ship it with --py-files or --archives"

@@ -20,7 +20,7 @@ from spark_nas.search.records import Job, Result
 from spark_nas.search.wire import job_from_json, job_to_json, result_to_json
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
 
 RESULT_SCHEMA = "result string"
 
@@ -83,7 +83,7 @@ class Payload:
         from pyspark import cloudpickle
 
         try:
-            return Payload(cloudpickle.dumps((evaluator, store, limits, require_gpu)))
+            return Payload(cloudpickle.dumps((evaluator, store, limits, require_gpu)))  # type: ignore[no-untyped-call]
         except Exception as error:
             raise ValueError(
                 f"the evaluator {type(evaluator).__name__} cannot be sent to executors: {error}"

@@ -19,7 +19,6 @@ from torch import Tensor, nn, optim
 from spark_nas.errors import Diverged
 from spark_nas.evaluation.determinism import seed_torch
 from spark_nas.evaluation.feed import Feed
-from spark_nas.evaluation.networks.operations import set_drop_path
 from spark_nas.evaluation.oneshot.protocol import Batch, Gates, OneShotMethod
 from spark_nas.evaluation.optimisers import learning_rate, set_learning_rate
 
@@ -126,6 +125,13 @@ def measure(network: nn.Module, gates: Gates | None, course: Course, split: str)
     if not math.isfinite(total):
         raise Diverged(f"the loss on the {split} split became {total}")
     return Measured(total / seen, wrong / seen)
+
+
+def set_drop_path(network: nn.Module, rate: float) -> None:
+    """Give each part of the network that drops paths (it has a number `drop_path`) its rate for this epoch."""
+    for module in network.modules():
+        if isinstance(getattr(module, "drop_path", None), float):
+            vars(module)["drop_path"] = rate
 
 
 def _valid_batches(method: OneShotMethod, course: Course, epoch: int) -> Iterator[Batch | None]:

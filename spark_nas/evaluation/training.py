@@ -107,6 +107,15 @@ class Training:
         chosen = {name: _as_type_of(name, getattr(self, name), recipe[name]) for name in RECIPE_KEYS & recipe.keys()}
         return dataclasses.replace(self, **chosen)
 
+    def check_recipe(self, names: Iterable[str], space_keys: Collection[str]) -> None:
+        """Raise OptionError for a recipe key that neither the space nor the training knows, naming the nearest."""
+        known = sorted({*RECIPE_KEYS, *space_keys})
+        for name in names:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                raise OptionError(f"recipe.{name}", name, f"neither the space nor the training has it: {remedy}")
+
     def build(self, space: SearchSpace, dataset: Dataset | None, max_resource: int) -> TrainingEvaluator:
         """The evaluator of a search: trains on `train`, judges on `valid`, never sees `test`."""
         return self._evaluator(space, dataset, max_resource, train_on=("train",), watch="valid", report="valid")
@@ -143,16 +152,6 @@ class Training:
         if (self.crop_padding or self.flip or self.cutout) and len(dataset.input_shape) != 3:
             raise OptionError("crop_padding, flip, cutout", dataset.input_shape, "only images (C, H, W) have these")
         return TrainingEvaluator(space, self, dataset, max_resource, train_on=train_on, watch=watch, report=report)
-
-
-def check_recipe_names(names: Iterable[str], space_keys: Collection[str]) -> None:
-    """Raise OptionError for a recipe key that neither the space nor the training knows, naming the nearest."""
-    known = sorted({*RECIPE_KEYS, *space_keys})
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise OptionError(f"recipe.{name}", name, f"neither the space nor the training has it: {remedy}")
 
 
 def _as_type_of(name: str, default: object, value: object) -> Any:  # noqa: ANN401 - of the type the option has

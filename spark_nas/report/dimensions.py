@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from spark_nas.report.style import log_marks
 from spark_nas.report.view import RunView, number
 
 OFF = -0.09
@@ -78,7 +79,7 @@ def _numeric(name: str, values: Sequence[object], log: bool | None, off: str) ->
 
 def _categorical(name: str, values: Sequence[object], finite: bool, off: str) -> Dimension:
     present = {str(value): value for value in values if value is not None}
-    order = sorted(present, key=(lambda text: float(text)) if finite else str)
+    order = sorted(present, key=float if finite else str)
     spot = {text: (index / (len(order) - 1) if len(order) > 1 else 0.5) for index, text in enumerate(order)}
     step = 1 / max(1, len(order) - 1)
     counts: dict[str, int] = {}
@@ -111,13 +112,8 @@ def _tick(value: float) -> str:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
-        marks = [
-            step * 10.0**power
-            for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-            for step in steps
-            if low <= step * 10.0**power <= high
-        ]
+    for steps in ((1,), (1, 3), (1, 2, 5)):
+        marks = log_marks(low, high, steps)
         if len(marks) >= 3:
             return marks
     return [low, math.sqrt(low * high), high]

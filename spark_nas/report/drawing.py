@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import networkx as nx  # type: ignore[import-untyped]
 
@@ -27,15 +28,12 @@ def draw_graph(graph: Graph) -> str:
     whole = nx.DiGraph()
     whole.add_nodes_from(node.name for node in graph.nodes)
     whole.add_edges_from((edge.source, edge.target) for edge in graph.edges)
-    parts = sorted(nx.weakly_connected_components(whole), key=lambda names: min(map(_positions(graph).get, names)))
+    positions = {node.name: index for index, node in enumerate(graph.nodes)}
     tints = _colours(graph)
+    parts = sorted(nx.weakly_connected_components(whole), key=lambda names: min(positions[name] for name in names))
     return "".join(_draw_part(graph, names, tints) for names in parts if len(names) > 1 or len(parts) == 1) or (
         '<p class="note">No two parts of the network are connected.</p>'
     )
-
-
-def _positions(graph: Graph) -> Mapping[str, int]:
-    return {node.name: index for index, node in enumerate(graph.nodes)}
 
 
 def _colours(graph: Graph) -> Mapping[str, str]:
@@ -113,8 +111,11 @@ def _frames(
     for name, group in groups.items():
         members.setdefault((group, layout.rows[name]), []).append(name)
     for operation in sizes:
-        if isinstance(operation, tuple) and groups.get(operation[1]) and groups.get(operation[1]) == groups.get(operation[2]):
-            members.setdefault((groups[operation[1]], layout.rows[operation]), []).append(operation)
+        if not isinstance(operation, tuple):
+            continue
+        within = groups.get(operation[1])
+        if within and within == groups.get(operation[2]):
+            members.setdefault((within, layout.rows[operation]), []).append(operation)
     frames = []
     for (group, _), vertices in members.items():
         sides = [(*layout.centres[v], *sizes[v]) for v in vertices]
@@ -128,7 +129,8 @@ def _frame(name: str, left: float, top: float, right: float, bottom: float) -> s
     return (
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" rx="10" '
         f'fill="#f7f9fb" stroke="#dde3e8"/>'
-        f'<text x="{left + 4:.1f}" y="{top - 6:.1f}" fill="{FAINT}" font-size="12" font-weight="600">{escape(name)}</text>'
+        f'<text x="{left + 4:.1f}" y="{top - 6:.1f}" fill="{FAINT}" font-size="12" font-weight="600">'
+        f"{escape(name)}</text>"
     )
 
 
@@ -137,10 +139,10 @@ def _path(route: Sequence[Point], gutter: float | None) -> str:
     if gutter is not None:
         (x0, y0), (x1, y1) = route[0], route[-1]
         rail = x0 + 14
-        line = f"M{x0:.1f},{y0:.1f}H{rail:.1f}V{gutter:.1f}H{x1 - 18:.1f}V{y1:.1f}H{x1 - 4:.1f}"
+        line = f"M{x0:.1f},{y0:.1f}H{rail:.1f}V{gutter:.1f}H4V{y1:.1f}H{x1 - 4:.1f}"
     else:
         line = f"M{route[0][0]:.1f},{route[0][1]:.1f}"
-        for index, ((xa, ya), (xb, yb)) in enumerate(zip(route, route[1:], strict=False)):
+        for index, ((xa, ya), (xb, yb)) in enumerate(pairwise(route)):
             end = xb - 4 if index == len(route) - 2 else xb
             middle = (xa + end) / 2
             line += f"C{middle:.1f},{ya:.1f} {middle:.1f},{yb:.1f} {end:.1f},{yb:.1f}"
@@ -151,9 +153,7 @@ def _path(route: Sequence[Point], gutter: float | None) -> str:
     )
 
 
-def _box(
-    centre: Point, size: tuple[float, float], lines: Sequence[str], fill: str, hint: str, *, state: bool
-) -> str:
+def _box(centre: Point, size: tuple[float, float], lines: Sequence[str], fill: str, hint: str, *, state: bool) -> str:
     (x, y), (width, height) = centre, size
     radius = height / 2 if state and len(lines) == 1 else 6
     first = y - (len(lines) - 1) * _LINE / 2 + 4.5

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx as nx  # type: ignore[import-untyped]
 
@@ -18,6 +19,8 @@ Point = tuple[float, float]
 
 _GAP_X, _GAP_Y, _ROW_GAP = 44.0, 14.0, 56.0
 _SWEEPS = 12
+_NEAR = 2
+"""Layers within which a line to the next row must end; so a cell is never torn."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,7 @@ def layered(graph: nx.DiGraph, sizes: Mapping[Vertex, Size], width: float) -> La
     x, row_of_layer, total = _horizontal(widths, rows)
     y_of_row, gutters, height = _stack(layers, y, size, row_of_layer)
     centres = {v: (x[i], y[v] + y_of_row[row_of_layer[i]]) for i, layer in enumerate(layers) for v in layer}
-    routes = {
-        edge: _route(chain, centres, size)
-        for edge, chain in chains.items()
-    }
+    routes = {edge: _route(chain, centres, size) for edge, chain in chains.items()}
     return Layout(
         centres={vertex: centres[vertex] for vertex in graph},
         routes=routes,
@@ -81,7 +81,9 @@ def _ranks(graph: nx.DiGraph) -> dict[Vertex, int]:
 
 def _with_dummies(
     graph: nx.DiGraph, ranks: Mapping[Vertex, int]
-) -> tuple[dict[tuple[Vertex, Vertex], list[Vertex]], list[list[Vertex]], dict[Vertex, tuple[list[Vertex], list[Vertex]]]]:
+) -> tuple[
+    dict[tuple[Vertex, Vertex], list[Vertex]], list[list[Vertex]], dict[Vertex, tuple[list[Vertex], list[Vertex]]]
+]:
     """Each edge as a chain through one vertex a layer; the layers; and the neighbours before and after each vertex."""
     layers: list[list[Vertex]] = [[] for _ in range(max(ranks.values()) + 1)]
     for vertex in graph:
@@ -94,7 +96,7 @@ def _with_dummies(
         chains[edge] = [edge[0], *dummies, edge[1]]
     neighbours: dict[Vertex, tuple[list[Vertex], list[Vertex]]] = {v: ([], []) for layer in layers for v in layer}
     for chain in chains.values():
-        for before, after in zip(chain, chain[1:], strict=False):
+        for before, after in pairwise(chain):
             neighbours[before][1].append(after)
             neighbours[after][0].append(before)
     return chains, layers, neighbours
@@ -109,7 +111,9 @@ def _reduce_crossings(
         for layer in layers if side == 0 else reversed(layers):
             place = {v: i / max(1, len(other) - 1) for other in layers for i, v in enumerate(other)}
             means = {
-                v: sum(place[n] for n in neighbours[v][side]) / len(neighbours[v][side]) if neighbours[v][side] else place[v]
+                v: sum(place[n] for n in neighbours[v][side]) / len(neighbours[v][side])
+                if neighbours[v][side]
+                else place[v]
                 for v in layer
             }
             layer.sort(key=means.__getitem__)
@@ -135,7 +139,9 @@ def _vertical(
     return y
 
 
-def _place(layer: Sequence[Vertex], wanted: Sequence[float], size: Mapping[Vertex, Size], y: dict[Vertex, float]) -> None:
+def _place(
+    layer: Sequence[Vertex], wanted: Sequence[float], size: Mapping[Vertex, Size], y: dict[Vertex, float]
+) -> None:
     """Least squares to the wanted places under the order and the distances of the layer."""
     offsets, reach = [], 0.0
     for index, vertex in enumerate(layer):
@@ -155,11 +161,13 @@ def _place(layer: Sequence[Vertex], wanted: Sequence[float], size: Mapping[Verte
 
 
 def _rows(graph: nx.DiGraph, ranks: Mapping[Vertex, int], widths: Sequence[float], width: float) -> list[range]:
-    """Ranges of layers that fill a row each; a row ends only where a single vertex of its last layer goes on."""
+    """Ranges of layers that fill a row each; a row ends where one vertex of its last layer goes on, not far."""
     crossing: list[set[Vertex]] = [set() for _ in widths]
+    longest = [0 for _ in widths]
     for source, target in graph.edges:
         for rank in range(ranks[source], ranks[target]):
             crossing[rank].add(source)
+            longest[rank] = max(longest[rank], ranks[target] - rank)
     rows, start, last_good, used = [], 0, None, 0.0
     for rank, layer_width in enumerate(widths):
         if used + layer_width > width and last_good is not None:
@@ -168,7 +176,7 @@ def _rows(graph: nx.DiGraph, ranks: Mapping[Vertex, int], widths: Sequence[float
             used = sum(widths[start:rank]) + _GAP_X * (rank - start)
             last_good = None
         used += layer_width + _GAP_X
-        if len(crossing[rank]) == 1 and ranks[next(iter(crossing[rank]))] == rank:
+        if len(crossing[rank]) == 1 and ranks[next(iter(crossing[rank]))] == rank and longest[rank] <= _NEAR:
             last_good = rank
     return [*rows, range(start, len(widths))]
 

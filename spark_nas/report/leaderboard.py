@@ -70,7 +70,7 @@ def _order(result: Result) -> tuple[int, float, int]:
 
 
 def describe_recipe(trial: Trial) -> str:
-    """`batch_size=64 learning_rate=0.0123 ...`"""
+    """`batch_size=64 learning_rate=0.0123 ...`."""
     return " ".join(f"{name}={_short(value)}" for name, value in trial.recipe.items())
 
 

@@ -67,7 +67,8 @@ def _data_script(drawn: Drawn) -> str:
 
 
 def _section(name: str, title: str, body: str) -> str:
-    return f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(title)}</h2>{body}</section>'
+    heading = f'<h2 id="{name}-title">{escape(title)}</h2>'
+    return f'<section id="{name}" aria-labelledby="{name}-title">{heading}{body}</section>'
 
 
 def _figure_section(view: RunView, drawn: Drawn) -> str:
@@ -95,7 +96,9 @@ def _best_section(view: RunView) -> str:
 
 def _leaderboard(view: RunView, top: int) -> str:
     shown = min(top, len(view.trials))
-    words = f"The best {shown} of {len(view.trials):,} trials" if shown < len(view.trials) else "All trials that completed"
+    words = (
+        f"The best {shown} of {len(view.trials):,} trials" if shown < len(view.trials) else "All trials that completed"
+    )
     note = f"{words}, each by its last result: most {view.unit} first, then loss."
     return tables.leaderboard_table(view, top) + f'<p class="note">{escape(note)}</p>'
 
@@ -117,7 +120,7 @@ def _cards(view: RunView, summary: Summary) -> str:
     best = incumbent(view.results)
     cards = []
     if best is not None:
-        where = f"trial {best.job.trial.trial_id}, after {best.job.resource} {view.unit}"
+        where = f"trial {best.job.trial.trial_id}, after {view.units(best.job.resource)}"
         cards.append(("main", "best validation loss", f"{best.loss:.4g}", where))
         if view.metric:
             words = view.metric.replace("_", " ")
@@ -152,7 +155,7 @@ def _metric(name: str, value: float) -> str:
 
 def _reached(view: RunView) -> str:
     reached = sum(r.usable and r.job.resource == view.max_resource for r in view.final.values())
-    return f"{reached:,} trained for {view.max_resource} {view.unit}" if reached else ""
+    return f"{reached:,} trained for {view.units(view.max_resource)}" if reached else ""
 
 
 def _reproduce(view: RunView) -> str:
@@ -162,4 +165,10 @@ def _reproduce(view: RunView) -> str:
     )
     body = "<h3>Commands</h3><pre>" + escape("\n".join(commands)) + "</pre>"
     body += '<div class="columns"><div><h3>Experiment</h3>' + tables.experiment_yaml(view) + "</div>"
-    return body + "<div><h3>Record of the run</h3>" + tables.record_table(view) + tables.environments(view) + "</div></div>"
+    return (
+        body
+        + "<div><h3>Record of the run</h3>"
+        + tables.record_table(view)
+        + tables.environments(view)
+        + "</div></div>"
+    )

@@ -1,7 +1,7 @@
 """The progress of a search as it runs: live bars on a terminal, single lines in a log that is none.
 
-A log gets one line a round (a round ends when nothing flies), and where rounds do not end, as in asynchronous search,
-one line for every twentieth of the jobs and at least one every half minute.
+A log gets one line a round (several jobs, after which nothing flies); where rounds have one job or do not end, as in
+asynchronous search, one line for every twentieth of the jobs and at least one every half minute.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _SILENCE = 30.0
 
 
 class Progress:
-    """Shows a search to whoever watches; a `driver.Observer`, so it changes nothing.
+    r"""Shows a search to whoever watches; a `driver.Observer`, so it changes nothing.
 
     >>> import io
     >>> log = io.StringIO()
-    >>> Progress(total_jobs=9, stream=log).on_done()
+    >>> Progress(total_jobs=9, stream=log, clock=lambda: 0.0).on_done()
     >>> log.getvalue()
-    'search ended: 0/9 jobs, 0 epochs, 0 failed, no usable result yet, after 0 s\\n'
+    'search ended: 0/9 jobs, 0 epochs, 0 failed, no usable result yet, after 0 s\n'
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Progress:
         unit: str = "epochs",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`total_jobs` is what the scheduler plans, None where it has no end; `stream` is standard output by default."""
+        """`total_jobs` is what the scheduler plans, None where it has no end; `stream` defaults to standard output."""
         self._console = Console(file=stream)
         self._total, self._unit, self._clock = total_jobs, unit, clock
         self._flying: dict[JobKey, Job] = {}
@@ -108,7 +108,7 @@ class Progress:
         job = self._best.job
         accuracy = next((f", {name} {self._best.metrics[name]:.4f}" for name in sorted(self._best.metrics)
                          if "accuracy" in name), "")  # fmt: skip
-        return f"best loss {self._best.loss:.4g}{accuracy} (trial {job.trial.trial_id} after {job.resource} {self._unit})"
+        return f"best loss {self._best.loss:.4g}{accuracy} (trial {job.trial.trial_id}, {self._unit}: {job.resource})"
 
     def _line_is_due(self) -> bool:
         if not self._flying and self._in_round > 1:
@@ -146,7 +146,7 @@ class _LiveBars:
     def show(self, done: int, asked: int, detail: str, lines: list[str]) -> None:
         """New numbers; an endless search shows the jobs handed out so far as its total."""
         self._lines = lines
-        self._bars.update(self._task, completed=done, detail=detail, **({"total": asked} if self._endless else {}))
+        self._bars.update(self._task, completed=done, total=asked if self._endless else None, detail=detail)
 
     def stop(self) -> None:
         """Draw once more and leave it standing."""

@@ -49,7 +49,12 @@ def base(height: int, **extra: object) -> dict[str, Any]:  # Any: plotly's layou
         "plot_bgcolor": "white",
         "font": {"family": FONT, "size": 13, "color": INK},
         "margin": {"l": 70, "r": 20, "t": 40, "b": 55},
-        "hoverlabel": {"bgcolor": "white", "bordercolor": GREY, "font": {"family": FONT, "color": INK}, "align": "left"},
+        "hoverlabel": {
+            "bgcolor": "white",
+            "bordercolor": GREY,
+            "font": {"family": FONT, "color": INK},
+            "align": "left",
+        },
         "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "xanchor": "left", "font": {"size": 12}},
         **extra,
     }
@@ -83,10 +88,18 @@ def loss_scale(values: Sequence[float]) -> Mapping[str, object]:
     if low > 0 and most / low > 10:
         room = 0.04 * math.log10(most / low)
         upper = math.log10(most if high > 3 * most else high)
-        return {"type": "log", "range": [math.log10(low) - room, upper + room], "dtick": 1 if most / low > 1e3 else "D2"}
+        marks = log_marks(low, 10.0**upper, (1, 2, 5) if most / low <= 300 else (1,))
+        ticks = {"tickvals": marks, "ticktext": [f"{mark:g}" for mark in marks]}
+        return {"type": "log", "range": [math.log10(low) - room, upper + room], **ticks}
     upper = most if high - low > 3 * (most - low) > 0 else high
     room = 0.05 * (upper - low) or max(abs(low) * 0.05, 0.05)
     return {"range": [low - room, upper + room]}
+
+
+def log_marks(low: float, high: float, steps: Sequence[float]) -> list[float]:
+    """The multiples `steps` of powers of ten from low to high."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return [mark for power in powers for step in steps if low <= (mark := float(f"{step}e{power}")) <= high]
 
 
 def resource_scale(levels: Sequence[int]) -> Mapping[str, object]:

@@ -6,13 +6,18 @@ the first full model, promotions, and promotions that later results proved wrong
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from spark_nas.report.view import RunView
 from spark_nas.search.records import JobKey, Result
+
+_TOLERANCE = 1e-3
+"""Seconds by which the clocks of a job's start and of its duration may disagree."""
 
 
 class RungKey(NamedTuple):
@@ -84,22 +89,28 @@ def summarise(view: RunView) -> Summary:
         wall=max((end for _, end in spans), default=0.0),
         paused=sum(length for _, length in view.clock.breaks),
         busy=sum(end - begin for begin, end in spans),
-        workers=max((count for _, count in busy_steps(spans)), default=0),
+        workers=max([min(1, len(spans)), *(count for _, count in busy_steps(spans))]),
         first_full=min(full, default=None),
         lost=sum(result.seconds for result in view.results if not result.usable),
     )
 
 
 def busy_steps(spans: Sequence[tuple[float, float]]) -> list[tuple[float, int]]:
-    """How many spans are open from each moment on, as steps (moment, count) in order of time."""
+    """How many spans are open from each moment on, as steps (moment, count) in order of time.
+
+    What lasts less than two milliseconds is left out: starts and durations come from two clocks, and a worker that
+    takes its next job at once must count neither twice nor as idle.
+    """
     change: Counter[float] = Counter()
     for begin, end in spans:
         change[begin] += 1
-        change[end] -= 1
+        change[max(begin, end - _TOLERANCE)] -= 1
     count, steps = 0, []
-    for moment in sorted(change):
+    moments = [*sorted(change), math.inf]
+    for moment, after in pairwise(moments):
         count += change[moment]
-        steps.append((moment, count))
+        if after - moment > 2 * _TOLERANCE:
+            steps.append((moment, count))
     return steps
 
 

@@ -33,7 +33,9 @@ def table(
         cells = "".join(f'<td class="{kind}">{cell}</td>' for cell, kind in zip(row, kinds, strict=True))
         lines.append(f'<tr class="best">{cells}</tr>' if best and index == 0 else f"<tr>{cells}</tr>")
     words = f"<caption>{escape(caption)}</caption>" if caption else ""
-    return f'<div class="scroll"><table>{words}<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    return (
+        f'<div class="scroll"><table>{words}<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+    )
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:

@@ -22,10 +22,10 @@ PAGE = Template("""<!DOCTYPE html>
 </header>
 <nav aria-label="Contents"><ul>$contents</ul></nav>
 <main id="main">
-<noscript><p class="note">The figures need JavaScript; the tables do not. Nothing is loaded from the network.</p></noscript>
+<noscript><p class="note">The figures need JavaScript; the tables do not.</p></noscript>
 $body
 </main>
-<footer><p>Made by spark_nas from the run's own record and result rows. This page loads nothing from the network.</p></footer>
+<footer><p>Made by spark_nas from the run's own record and result rows; it loads nothing from the network.</p></footer>
 $scripts
 </body>
 </html>
@@ -44,16 +44,22 @@ h1 { margin: 2px 0 4px; font-size: 30px; line-height: 1.2; overflow-wrap: anywhe
 nav { position: sticky; top: 0; z-index: 5; background: rgba(255,255,255,.96); border-block: 1px solid var(--line); }
 nav ul { display: flex; flex-wrap: wrap; gap: 2px 18px; padding-block: 8px; list-style: none; font-size: 14px; }
 a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
-.skip { position: absolute; left: -999px; } .skip:focus { left: 8px; top: 8px; z-index: 9; background: white; padding: 6px; }
-section { background: white; border: 1px solid var(--line); border-radius: 10px; padding: 18px 22px 16px; margin: 18px 0;
+.skip { position: absolute; left: -999px; }
+.skip:focus { left: 8px; top: 8px; z-index: 9; background: white; padding: 6px; }
+section { background: white; border: 1px solid var(--line); border-radius: 10px; padding: 18px 22px 16px;
+  margin: 18px 0;
   scroll-margin-top: 52px; }
 h2 { margin: 0 0 8px; font-size: 20px; } h3 { margin: 18px 0 6px; font-size: 16px; }
-figure { margin: 0; } figcaption, .note { color: var(--faint); font-size: 14px; margin: 4px 0 0; max-width: 110ch; }
+figure { margin: 0; }
+figcaption, .note { padding-top: 6px; color: var(--faint); font-size: 14px; margin: 4px 0 0;
+  max-width: 110ch; }
 .plot { width: 100%; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 12px; margin: 18px 0 0; padding: 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(235px, 1fr)); gap: 12px;
+  margin: 18px 0 0; padding: 0; }
 .card { background: white; border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
 .card dt { color: var(--faint); font-size: 13.5px; } .card dd { margin: 0; }
-.card .value { font-size: 26px; font-weight: 650; line-height: 1.25; font-variant-numeric: tabular-nums; }
+.card .value { white-space: nowrap; font-size: 26px; font-weight: 650; line-height: 1.25;
+  font-variant-numeric: tabular-nums; }
 .card .detail { color: var(--faint); font-size: 13px; line-height: 1.35; }
 .card.main { border-left: 5px solid var(--accent); }
 .scroll { overflow-x: auto; }
@@ -63,7 +69,8 @@ th, td { padding: 5px 10px; border-bottom: 1px solid var(--line); text-align: le
 thead th { border-bottom: 2px solid var(--ink); white-space: nowrap; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tbody tr:hover { background: #f3f8fb; } tr.best td { font-weight: 600; background: #eef6fb; }
-td.words, table.facts td { overflow-wrap: anywhere; } table.facts th { white-space: nowrap; font-weight: 600; width: 1%; }
+td.words, table.facts td { overflow-wrap: anywhere; }
+table.facts th { white-space: nowrap; font-weight: 600; width: 1%; }
 td.words { min-width: 260px; } .recipe { display: inline-block; margin-right: 12px; white-space: nowrap; }
 .recipe b { font-weight: 500; color: var(--faint); }
 pre { background: #f3f5f7; border: 1px solid var(--line); border-radius: 6px; padding: 10px 12px; overflow-x: auto;

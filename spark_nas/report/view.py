@@ -58,7 +58,7 @@ class RunView:
             return None
         shared = set(usable[0].metrics).intersection(*(result.metrics for result in usable))
         preferred = [name for name in sorted(shared) if "accuracy" in name]
-        return (preferred or sorted(shared) or [None])[0]
+        return next(iter(preferred or sorted(shared)), None)
 
     @cached_property
     def trials(self) -> Mapping[int, tuple[Result, ...]]:
@@ -72,7 +72,8 @@ class RunView:
     def final(self) -> Mapping[int, Result]:
         """Each trial's last result, the last usable one where there is any."""
         return {
-            trial: max(rows, key=lambda r: (r.usable, r.job.resource, r.job.rung)) for trial, rows in self.trials.items()
+            trial: max(rows, key=lambda r: (r.usable, r.job.resource, r.job.rung))
+            for trial, rows in self.trials.items()
         }
 
     @cached_property
@@ -91,6 +92,10 @@ class RunView:
         if result.status != "completed":
             return len(result.curve)
         return result.job.resource - self.trained_from(result)
+
+    def units(self, count: int) -> str:
+        """`1 epoch`, `27 epochs`."""
+        return f"{count:,} {self.unit.removesuffix('s') if count == 1 else self.unit}"
 
     @cached_property
     def clock(self) -> Clock:
@@ -160,6 +165,6 @@ def time_unit(seconds: float) -> tuple[str, float]:
 
 def number(value: float) -> str:
     """A measurement to four significant digits; counts keep all of theirs."""
-    if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e15:
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e15):
         return f"{int(value):,}"
     return f"{value:.4g}"

@@ -169,9 +169,12 @@ class IndependentChoices:
 
     def decode(self, probabilities: Mapping[str, Mapping[str, float]]) -> Architecture:
         """The argmax of each choice; the earlier option wins a tie."""
-        return Architecture(
-            {c.name: max(c.options, key=lambda o, c=c: probabilities[c.name].get(o, 0.0)) for c in self.choices}
-        )
+        decisions = {}
+        for choice in self.choices:
+            weights = probabilities[choice.name]
+            # -i: the earlier of equals.
+            decisions[choice.name] = max((weights.get(o, 0.0), -i, o) for i, o in enumerate(choice.options))[2]
+        return Architecture(decisions)
 
     def contains(self, architecture: Architecture) -> bool:
         """Whether each decision names a known choice and one of its options."""

@@ -18,7 +18,7 @@ from typing import ClassVar
 from spark_nas.spaces.core import Architecture, Choice, IndependentChoices
 from spark_nas.spaces.dimensions import RecipeValue
 from spark_nas.spaces.graph import Edge, Graph, Node
-from spark_nas.spaces.settings import fraction, whole_number
+from spark_nas.spaces.settings import whole_number
 
 OPERATIONS = (
     "none",
@@ -82,8 +82,9 @@ class DartsSpace(IndependentChoices):
             best: list[tuple[float, int, str]] = []
             for source in range(node):
                 weights = probabilities[choice_name(cell, source, node)]
-                operation = max(OPERATIONS[1:], key=lambda option, weights=weights: weights.get(option, 0.0))  # type: ignore[misc]
-                best.append((-weights.get(operation, 0.0), source, operation))
+                strongest = max(weights.get(option, 0.0) for option in OPERATIONS[1:])
+                operation = next(option for option in OPERATIONS[1:] if weights.get(option, 0.0) == strongest)
+                best.append((-strongest, source, operation))
             for weight, source, operation in sorted(best)[:KEPT]:
                 if weight < 0:
                     decisions[choice_name(cell, source, node)] = operation
@@ -108,9 +109,10 @@ class DartsSpace(IndependentChoices):
     def size(self) -> int | None:
         """The number of distinct assignments: any at most two sources a node, each with one of seven operations."""
         operations = len(OPERATIONS) - 1
-        return math.prod(
-            sum(math.comb(node, kept) * operations**kept for kept in range(KEPT + 1)) for _, node in _nodes()
-        )
+        size = 1
+        for _, node in _nodes():
+            size *= sum(math.comb(node, k) * int(operations**k) for k in range(KEPT + 1))
+        return size
 
 
 def _nodes() -> Iterator[tuple[str, int]]:
@@ -146,26 +148,25 @@ def _least(architecture: Architecture, cell: str) -> str:
 
 @dataclass(frozen=True)
 class Darts:
-    """Options of the space: the skeleton, which a recipe's `layers`, `channels` and `drop_path` override.
+    """Options of the space: the skeleton, which a recipe's `layers` and `channels` override.
 
     The paper searches with 8 cells of 16 channels and evaluates with 20 of 36.
     """
 
     name: ClassVar[str] = "darts"
+    recipe_keys: ClassVar[tuple[str, ...]] = ("channels", "layers")
+    """What the network reads from a recipe."""
 
     layers: int = 8
     """Cells in all; the ones at `layers // 3` and `2 * layers // 3` are reduction cells."""
     channels: int = 16
     """C0: channels of a node in the first cells; doubled by each reduction."""
-    drop_path: float = 0.0
-    """Probability, at the end of the ramp, of dropping an operation's output (the paper evaluates with 0.2)."""
     auxiliary: bool = False
     """Whether to add the paper's auxiliary head after the second reduction (training only)."""
 
     def __post_init__(self) -> None:
         whole_number({}, "layers", self.layers, least=3)
         whole_number({}, "channels", self.channels)
-        fraction({}, "drop_path", self.drop_path)
 
     def build(self) -> DartsSpace:
         """The search space."""

@@ -40,10 +40,7 @@ class Range:
         """The value at `u` in [0, 1); an integer is rounded *after* the inverse warp, each with its own mass."""
         margin = 0.5 if self.integer else 0.0
         low, high = self.low - margin, self.high + margin
-        if self.log:
-            warped = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
-        else:
-            warped = low + u * (high - low)
+        warped = low * (high / low) ** u if self.log else low + u * (high - low)
         if self.integer:
             # floor(x + 1/2), not round(): half to even would favour even integers.
             return int(min(max(math.floor(warped + 0.5), self.low), self.high))

@@ -50,6 +50,12 @@ class Mlp:
         """The search space: one architecture, the empty one."""
         return MlpSpace(self.name, (), self)
 
+    @property
+    def recipe_keys(self) -> tuple[str, ...]:
+        """What the network reads from a recipe."""
+        widths = tuple(f"units_{layer}" for layer in range(1, self.max_layers + 1))
+        return "layers", "units", *widths, "activation", "dropout"
+
     def default_recipe(self) -> Mapping[str, object]:
         """The lecture's space in the form of an experiment file."""
         layers = {"layers": {"int": [1, self.max_layers]}} if self.max_layers > 1 else {"layers": 1}

@@ -115,6 +115,8 @@ class NasBench201:
     """Options of the space: the scale of the skeleton, which a recipe's `channels` and `cells` override."""
 
     name: ClassVar[str] = "nas_bench_201"
+    recipe_keys: ClassVar[tuple[str, ...]] = ("cells", "channels")
+    """What the network reads from a recipe."""
 
     channels: int = 16
     """Channels of the first stage (C in the paper); doubled twice."""

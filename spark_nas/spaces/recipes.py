@@ -26,6 +26,7 @@ from ConfigSpace import (
     Integer,
     LessThanCondition,
 )
+from ConfigSpace.hyperparameters import Hyperparameter
 
 from spark_nas.errors import OptionError
 from spark_nas.spaces.dimensions import Condition, Dimension, OneOf, RecipeValue, nearest, parse_dimension
@@ -156,7 +157,7 @@ def _check_parent(dimensions: Mapping[str, Dimension], name: str, condition: Con
         raise OptionError(key, limits, f"{condition.parent} never lies within these bounds")
 
 
-def _hyperparameter(dimension: Dimension) -> Any:  # Any: ConfigSpace's factories return unions of private classes
+def _hyperparameter(dimension: Dimension) -> Hyperparameter[Any, Any]:  # Any: its value types are numpy's
     domain, name = dimension.domain, dimension.name
     if isinstance(domain, OneOf):
         if len(domain.options) == 1:
@@ -168,7 +169,8 @@ def _hyperparameter(dimension: Dimension) -> Any:  # Any: ConfigSpace's factorie
 
 
 def _config_space_conditions(space: ConfigurationSpace, dimension: Dimension, condition: Condition) -> list[Any]:
-    child, parent = space[dimension.name], space[condition.parent]
+    child: Any = space[dimension.name]  # Any: which attributes a parent has depends on its kind
+    parent: Any = space[condition.parent]
     if condition.values:
         return [InCondition(child, parent, list(condition.values))]
     if isinstance(parent, Constant) or not hasattr(parent, "lower"):

@@ -31,6 +31,8 @@ class WideResNet:
     """Options of the space: the network where the recipe does not say otherwise."""
 
     name: ClassVar[str] = "wide_resnet"
+    recipe_keys: ClassVar[tuple[str, ...]] = ("depth", "dropout", "width")
+    """What the network reads from a recipe."""
 
     depth: int = 16
     """d: number of 3x3 convolutions and the classifier; 6n + 4."""

@@ -186,10 +186,10 @@ def test_a_left_over_of_one_example_is_not_trained_on() -> None:
 
 def test_drop_path_grows_linearly_over_the_full_budget() -> None:
     network = TwoPaths()
-    network.dropper = DropPath()
+    network.dropper = DropPath(nn.Identity())
     options = Training(drop_path=0.2)
     optimiser = OPTIMISERS["sgd"](network.parameters(), options)
-    rates = [network.dropper.rate for _ in fit(network, Fixed(), optimiser, course(options), range(4))]
+    rates = [network.dropper.drop_path for _ in fit(network, Fixed(), optimiser, course(options), range(4))]
     assert rates == pytest.approx([0.0, 0.05, 0.1, 0.15])
 
 

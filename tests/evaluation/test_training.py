@@ -17,7 +17,7 @@ from training_support import SPACE, Digits, MemoryWorkspace, evaluator, job, sma
 from spark_nas.errors import Diverged, JobError, OptionError, TimeLimitExceeded
 from spark_nas.evaluation.environment import environment
 from spark_nas.evaluation.evaluator import TrainingEvaluator
-from spark_nas.evaluation.training import RECIPE_KEYS, Training, check_recipe_names
+from spark_nas.evaluation.training import RECIPE_KEYS, Training
 from spark_nas.search.records import CurvePoint, Job, Outcome
 
 FULL = Training(learning_rate=0.05, batch_size=48, crop_padding=1, flip=True, cutout=2, drop_path=0.1, warmup=1)
@@ -214,9 +214,9 @@ def test_every_recipe_key_is_an_option() -> None:
 
 
 def test_a_mistyped_recipe_key_is_refused_naming_the_nearest() -> None:
-    check_recipe_names(["learning_rate", "dropout"], {"dropout"})
+    Training().check_recipe(["learning_rate", "dropout"], {"dropout"})
     with pytest.raises(OptionError, match="did you mean 'learning_rate'"):
-        check_recipe_names(["learning_rat"], {"dropout"})
+        Training().check_recipe(["learning_rat"], {"dropout"})
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from spark_nas.search.records import Result
 from spark_nas.search.samplers.random import RandomSearch
 from spark_nas.search.schedulers.asha import Asha
 from spark_nas.search.schedulers.hyperband import Hyperband
+from spark_nas.spaces.core import Architecture
 from spark_nas.spaces.nas_bench_201 import NasBench201
 from spark_nas.spaces.recipes import RecipeSpace
 
@@ -61,7 +63,7 @@ def simulate(
     divergence: float = 0.03,
     drop: float = 0.0003,
     recipe: dict[str, Any] = RECIPE,
-    observer: Any = None,
+    observer: driver.Observer | None = None,
     choices: bool = False,
 ) -> RunView:
     space, recipes = NasBench201().build(), RecipeSpace(recipe)
@@ -86,22 +88,20 @@ def simulate(
         "data_fingerprint": "4f2a",
     }
     best = min((r for r in results if r.usable), key=lambda r: (-r.job.resource, r.loss), default=None)
-    graph = space.graph(best.job.trial.architecture, best.job.trial.recipe) if best and choices else None  # type: ignore[attr-defined]
+    graph = NasBench201().graph(best.job.trial.architecture, best.job.trial.recipe) if best and choices else None
     return RunView("simulated", record, results, graph=graph)
 
 
 class _NoChoices:
     """The part of a space that the sampler needs, where only the recipe varies."""
 
-    def sample(self, rng: Any) -> Any:
-        from spark_nas.spaces.core import Architecture
-
+    def sample(self, rng: Random) -> Architecture:
         return Architecture()
 
-    def neighbours(self, architecture: Any) -> Any:
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
         return iter(())
 
-    def canonical(self, architecture: Any) -> str:
+    def canonical(self, architecture: Architecture) -> str:
         return "{}"
 
     def size(self) -> int:

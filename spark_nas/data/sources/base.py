@@ -46,7 +46,9 @@ class Raw:
 
     def __post_init__(self) -> None:
         if "train" not in self.splits or not set(self.splits) <= set(SPLITS):
-            raise DataError(f"{self.where}: has splits {', '.join(self.splits)}; expected train, and perhaps valid and test")
+            raise DataError(
+                f"{self.where}: has splits {', '.join(self.splits)}; expected train, and perhaps valid and test"
+            )
         shape, dtype = self.splits["train"].x.shape[1:], self.splits["train"].x.dtype
         if not shape or math.prod(shape) == 0:
             raise DataError(f"{self.where}: examples of shape {shape} hold nothing; x must be [rows, ...]")
@@ -63,7 +65,9 @@ class Raw:
         if not len(arrays.y):
             raise DataError(f"{where} is empty; remove it or fill it")
         if arrays.x.shape[1:] != shape or arrays.x.dtype != dtype:
-            raise DataError(f"{where} has {arrays.x.shape[1:]} {arrays.x.dtype}, 'train' has {shape} {dtype}; they must agree")
+            raise DataError(
+                f"{where} has {arrays.x.shape[1:]} {arrays.x.dtype}, 'train' has {shape} {dtype}; they must agree"
+            )
         if arrays.x.dtype.name not in DTYPES:
             raise DataError(f"{where} is of type {arrays.x.dtype}; convert it to one of {', '.join(DTYPES)}")
         if arrays.x.dtype.kind == "f" and not np.isfinite(arrays.x).all():
@@ -85,4 +89,6 @@ def check_size(where: str, rows: int, example_bytes: int, limit: int = MAX_BYTES
     """Refuse what would not fit. Raises DataError."""
     if rows * example_bytes > limit:
         needed, most = rows * example_bytes / 2**30, limit / 2**30
-        raise DataError(f"{where}: {needed:.1f} GiB decoded is more than the {most:.1f} GiB that prepare-data holds in memory")
+        raise DataError(
+            f"{where}: {needed:.1f} GiB decoded is more than the {most:.1f} GiB that prepare-data holds in memory"
+        )

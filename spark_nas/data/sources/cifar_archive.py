@@ -1,7 +1,7 @@
 """The published pickle-free archives `cifar-10-binary.tar.gz` and `cifar-100-binary.tar.gz` (Krizhevsky's page).
 
-A record is its label bytes (CIFAR-10: one; CIFAR-100: coarse, then fine) and 3x32x32 bytes, channels first. The archive is
-read member by member; nothing is ever extracted to disk, so no path in it matters.
+A record is its label bytes (CIFAR-10: one; CIFAR-100: coarse, then fine) and 3x32x32 bytes, channels first. The archive
+is read member by member; nothing is ever extracted to disk, so no path in it matters.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ class CifarArchive:
     def read(self) -> Raw:
         """Read it whole. Raises DataError naming the archive and a missing or damaged member."""
         members = self._members()
-        if "train.bin" in members:
-            parts, label_bytes, names_file, name = {"train": ("train.bin",), "test": ("test.bin",)}, 2, "fine_label_names.txt", "cifar100"
-        else:
-            parts, label_bytes, names_file, name = {"train": _TRAIN_10, "test": ("test_batch.bin",)}, 1, "batches.meta.txt", "cifar10"
+        fine = "train.bin" in members
+        name, label_bytes = ("cifar100", 2) if fine else ("cifar10", 1)
+        names_file = "fine_label_names.txt" if fine else "batches.meta.txt"
+        parts: dict[str, tuple[str, ...]] = {
+            "train": ("train.bin",) if fine else _TRAIN_10,
+            "test": ("test.bin",) if fine else ("test_batch.bin",),
+        }
         splits = {
             split: self._records(b"".join(self._member(members, file) for file in files), label_bytes)
             for split, files in parts.items()
@@ -62,12 +65,16 @@ class CifarArchive:
 
     def _member(self, members: dict[str, bytes], file: str) -> bytes:
         if file not in members:
-            raise DataError(f"{self.path}: no member {file}: expected cifar-10-binary.tar.gz or cifar-100-binary.tar.gz")
+            raise DataError(
+                f"{self.path}: no member {file}: expected cifar-10-binary.tar.gz or cifar-100-binary.tar.gz"
+            )
         return members[file]
 
     def _records(self, content: bytes, label_bytes: int) -> Arrays:
         size = label_bytes + _PIXELS
         if len(content) % size:
-            raise DataError(f"{self.path}: {len(content)} bytes of records are no multiple of {size}: the archive is damaged")
+            raise DataError(
+                f"{self.path}: {len(content)} bytes of records are no multiple of {size}: the archive is damaged"
+            )
         records = np.frombuffer(content, np.uint8).reshape(-1, size)
         return Arrays(records[:, label_bytes:].reshape(-1, *_SHAPE), records[:, label_bytes - 1].astype(np.int64))

@@ -1,6 +1,7 @@
 """A Parquet file of encoded images, as CIFAR-10 and CIFAR-100 are passed around.
 
-Columns: `split` (train, valid, test), `label` (integer), `image` (bytes of a PNG or JPEG), and if known `name` (the class).
+Columns: `split` (train, valid, test), `label` (integer), `image` (bytes of a PNG or JPEG), and if known `name` (of the
+class).
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from numpy.typing import NDArray
 
 from spark_nas.data.sources.base import SPLITS, Arrays, Raw, check_size
 from spark_nas.data.sources.images import decode_image
@@ -38,7 +41,9 @@ class EncodedParquet:
         if any(table[column].null_count for column in table.column_names):
             raise DataError(f"{path}: holds nulls; remove those rows")
         if not pa.types.is_integer(table["label"].type) or not _is_bytes(table["image"].type):
-            raise DataError(f"{path}: label must be integers and image bytes, not {table['label'].type}, {table['image'].type}")
+            raise DataError(
+                f"{path}: label must be integers and image bytes, not {table['label'].type}, {table['image'].type}"
+            )
         label = table["label"].to_numpy().astype(np.int64)
         unknown = set(table["split"].unique().to_pylist()) - set(SPLITS)
         if unknown:
@@ -51,7 +56,7 @@ class EncodedParquet:
                 splits[split] = Arrays(self._decode(table["image"], rows), label[rows])
         return Raw(path.stem, self.path, f"encoded images in {path.name}", self._classes(table, label), splits)
 
-    def _decode(self, images: pa.ChunkedArray, rows: np.ndarray) -> np.ndarray:
+    def _decode(self, images: pa.ChunkedArray, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         encoded = images.take(pa.array(rows)).to_pylist()
         first = decode_image(encoded[0], f"{self.path}: row {rows[0]}", size=self.image_size)
         check_size(self.path, len(rows), first.size)
@@ -64,7 +69,7 @@ class EncodedParquet:
             x[i] = image
         return x
 
-    def _classes(self, table: pa.Table, label: np.ndarray) -> tuple[str, ...]:
+    def _classes(self, table: pa.Table, label: NDArray[np.int64]) -> tuple[str, ...]:
         names = {int(i): str(i) for i in np.unique(label)}
         if "name" in table.column_names:
             pairs = set(zip(label.tolist(), table["name"].to_pylist(), strict=True))

@@ -1,6 +1,6 @@
 """Images in a folder for each class: `ROOT/CLASS/*.png`, or `ROOT/{train,valid,test}/CLASS/*.png`.
 
-The classes are the folders' names, sorted; the files are read sorted, so the same folder gives the same data everywhere.
+The classes are the folders' names, sorted; the files are read sorted, so a folder gives the same data everywhere.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ class ImageFolder:
         classes = _folders(train)
         if len(classes) < 2:
             raise DataError(f"{train}: {len(classes)} class folder; expected at least 2 folders, one for each class")
-        for split, place in roots.items():
+        for place in roots.values():
             if _folders(place) != classes:
-                raise DataError(f"{place}: its classes are not those of train: {', '.join(set(_folders(place)) ^ set(classes))}")
+                raise DataError(
+                    f"{place}: its classes are not those of train: {', '.join(set(_folders(place)) ^ set(classes))}"
+                )
         shape: tuple[int, ...] | None = None
         splits = {}
         for split, place in roots.items():
@@ -56,7 +58,9 @@ class ImageFolder:
         for row, (path, _) in enumerate(files):
             image = decode_image(path.read_bytes(), str(path), channels=shape[0], size=self.image_size)
             if image.shape != shape:
-                raise DataError(f"{path}: image of {image.shape}, the first is {shape}; give --image-size to resize them")
+                raise DataError(
+                    f"{path}: image of {image.shape}, the first is {shape}; give --image-size to resize them"
+                )
             x[row] = image
         return Arrays(x, np.array([label for _, label in files], np.int64))
 

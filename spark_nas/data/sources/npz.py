@@ -1,8 +1,8 @@
-"""Arrays in a .npz file: `x_train`, `y_train`, and if there are any `x_valid`, `y_valid`, `x_test`, `y_test`; or `x` and `y`.
+"""Arrays in a .npz file: `x_train`, `y_train` and perhaps `x_valid`, `y_valid`, `x_test`, `y_test`; or just `x`, `y`.
 
-`classes` may hold the class names (an array of strings). Nothing is unpickled. Examples are [rows, C, H, W], [rows, C, L] or
-[rows, F]; images that come channels last ([rows, H, W, 1 or 3]) are turned round, and bytes of [rows, H, W] are taken for
-grey images.
+`classes` may hold the class names (an array of strings). Nothing is unpickled. Examples are [rows, C, H, W], [rows, C, L]
+or [rows, F]; images that come channels last ([rows, H, W, 1 or 3]) are turned round, and bytes of [rows, H, W] are taken
+for grey images.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Npz:
             if x is not None and y is not None:
                 splits[split] = Arrays(self._examples(x, f"x_{split}"), self._labels(y, f"y_{split}"))
         if "train" not in splits:
-            raise DataError(f"{self.path}: holds {', '.join(arrays) or 'nothing'}; expected x_train and y_train, or x and y")
+            raise DataError(
+                f"{self.path}: holds {', '.join(arrays) or 'nothing'}; expected x_train and y_train, or x and y"
+            )
         count = 1 + max(int(part.y.max(initial=0)) for part in splits.values())
         classes = tuple(map(str, arrays["classes"].tolist())) if "classes" in arrays else tuple(map(str, range(count)))
         return Raw(Path(self.path).stem, self.path, f"arrays in {Path(self.path).name}", classes, splits)
@@ -51,7 +53,9 @@ class Npz:
             with zipfile.ZipFile(self.path) as archive:
                 size = sum(entry.file_size for entry in archive.infolist())
             if size > MAX_BYTES:
-                raise DataError(f"{self.path}: {size / 2**30:.1f} GiB of arrays; prepare-data holds {MAX_BYTES / 2**30:.0f} GiB")
+                raise DataError(
+                    f"{self.path}: {size / 2**30:.1f} GiB of arrays; prepare-data holds {MAX_BYTES / 2**30:.0f} GiB"
+                )
             with np.load(self.path, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except FileNotFoundError:

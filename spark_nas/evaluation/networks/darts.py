@@ -9,16 +9,17 @@ in a supernet of the same form.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spark_nas.evaluation.networks.mixed import Gates, MixedOperation, mixed, sum_of
-from spark_nas.evaluation.networks.operations import DropPath, FactorisedReduce, darts_operation, relu_conv_bn
+from spark_nas.evaluation.networks.operations import FactorisedReduce, darts_operation, relu_conv_bn
 from spark_nas.spaces.core import Architecture
 from spark_nas.spaces.darts import CELLS, NODES, Darts, choice_name
 from spark_nas.spaces.dimensions import RecipeValue
-from spark_nas.spaces.settings import fraction
 
 # x_BCHW: batch, channels, height, width.
 
@@ -36,7 +37,6 @@ class Cell(nn.Module):
         reduces: bool,
         after_reduction: bool,
         affine: bool,
-        drop_path: bool,
     ) -> None:
         super().__init__()
         older, newer = inputs
@@ -52,7 +52,8 @@ class Cell(nn.Module):
             cell, edge = choice.name.split("/")
             if cell == self.kind:
                 stride = 2 if reduces and edge.startswith(("0-", "1-")) else 1
-                self.edges[edge] = mixed(choice, architecture, _maker(channels, stride, affine, drop_path))
+                make = partial(darts_operation, channels=channels, stride=stride, affine=affine)
+                self.edges[edge] = mixed(choice, architecture, make)
 
     def forward(self, older_BCHW: Tensor, newer_BCHW: Tensor, gates: Gates | None = None) -> Tensor:
         """[B, 4 channels, H', W'] of the outputs of the two cells before."""
@@ -68,32 +69,84 @@ class Cell(nn.Module):
         return edge
 
 
-class _Maker:
-    """Makes the options of an edge; drop-path follows all but the identity, as in the paper's code."""
+class AuxiliaryHead(nn.Module):
+    """A small classifier after the second reduction, whose loss helps the early cells."""
 
-    def __init__(self, channels: int, stride: int, affine: bool, drop_path: bool) -> None:
-        self.channels, self.stride, self.affine, self.drop_path = channels, stride, affine, drop_path
-
-    def __call__(self, name: str) -> nn.Module:
-        operation = darts_operation(name, self.channels, self.stride, affine=self.affine)
-        if not self.drop_path or name == "none" or isinstance(operation, nn.Identity):
-            return operation
-        return Dropped(operation)
-
-
-class Dropped(nn.Module):
-    """An operation followed by drop-path."""
-
-    def __init__(self, operation: nn.Module) -> None:
+    def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.operation = operation
-        self.drop = DropPath()
+        self.features = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.BatchNorm2d(768),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        self.classifier = nn.Linear(768, classes)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """The operation's output, some examples of it dropped while training."""
-        y_BCHW: Tensor = self.drop(self.operation(x_BCHW))
-        return y_BCHW
+        """Logits [B, classes]; the paper's pooling 5 stride 3 takes 8x8 to 2x2, other sizes are pooled to 2x2 too."""
+        side = x_BCHW.shape[2:]
+        if tuple(side) == (8, 8):
+            x_BCHW = functional.avg_pool2d(x_BCHW, 5, stride=3)
+        else:
+            x_BCHW = functional.adaptive_avg_pool2d(x_BCHW, 2)
+        logits_BK: Tensor = self.classifier(self.features(x_BCHW))
+        return logits_BK
 
 
-def _maker(channels: int, stride: int, affine: bool, drop_path: bool) -> _Maker:
-    return _Maker(channels, stride, affine, drop_path)
+class DartsNetwork(nn.Module):
+    """The whole network; [B, C, H, W] -> logits [B, classes].
+
+    With `auxiliary` it returns, while training, the pair (logits, auxiliary logits).
+    """
+
+    def __init__(
+        self,
+        options: Darts,
+        architecture: Architecture,
+        recipe: Mapping[str, RecipeValue],
+        input_shape: tuple[int, ...],
+        classes: int,
+        *,
+        affine: bool = True,
+    ) -> None:
+        super().__init__()
+        layers, channels = options.scale(recipe)
+        reductions = (layers // 3, 2 * layers // 3)
+        self.auxiliary_at = reductions[1]
+        stem = 3 * channels
+        self.stem = nn.Sequential(nn.Conv2d(input_shape[0], stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
+        self.cells = nn.ModuleList()
+        self.auxiliary: AuxiliaryHead | None = None
+        inputs, after_reduction = (stem, stem), False
+        for layer in range(layers):
+            reduces = layer in reductions
+            channels = 2 * channels if reduces else channels
+            cell = Cell(
+                options,
+                architecture,
+                inputs,
+                channels,
+                reduces=reduces,
+                after_reduction=after_reduction,
+                affine=affine,
+            )
+            self.cells.append(cell)
+            inputs, after_reduction = (inputs[1], len(NODES) * channels), reduces
+            if options.auxiliary and layer == self.auxiliary_at:
+                self.auxiliary = AuxiliaryHead(inputs[1], classes)
+        self.classifier = nn.Linear(inputs[1], classes)
+
+    def forward(self, x_BCHW: Tensor, gates: Gates | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits [B, classes], with the auxiliary ones while training a network that has them."""
+        older_BCHW = newer_BCHW = self.stem(x_BCHW)
+        auxiliary_BK: Tensor | None = None
+        for layer, cell in enumerate(self.cells):
+            older_BCHW, newer_BCHW = newer_BCHW, cell(older_BCHW, newer_BCHW, gates)
+            if self.auxiliary is not None and self.training and layer == self.auxiliary_at:
+                auxiliary_BK = self.auxiliary(newer_BCHW)
+        logits_BK: Tensor = self.classifier(newer_BCHW.mean(dim=(2, 3)))
+        return logits_BK if auxiliary_BK is None else (logits_BK, auxiliary_BK)

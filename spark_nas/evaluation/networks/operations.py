@@ -16,9 +16,7 @@ from spark_nas.evaluation.networks.mixed import Zero
 # x_BCHW: batch, channels, height, width.
 
 
-def relu_conv_bn(
-    inputs: int, outputs: int, kernel: int, *, stride: int = 1, affine: bool = True
-) -> nn.Sequential:
+def relu_conv_bn(inputs: int, outputs: int, kernel: int, *, stride: int = 1, affine: bool = True) -> nn.Sequential:
     """ReLU, convolution without bias, batch norm."""
     return nn.Sequential(
         nn.ReLU(),
@@ -78,15 +76,15 @@ def pool(kind: str, channels: int, stride: int, affine: bool) -> nn.Module:
 
 
 def darts_operation(name: str, channels: int, stride: int, *, affine: bool) -> nn.Module:
-    """One of the eight operations of `spaces.darts.OPERATIONS`."""
+    """One of the eight of `spaces.darts.OPERATIONS`; paths of all but `none` and the identity may be dropped."""
     if name == "none":
         return Zero(stride)
     if name == "skip_connect":
-        return nn.Identity() if stride == 1 else FactorisedReduce(channels, channels, affine=affine)
+        return nn.Identity() if stride == 1 else DropPath(FactorisedReduce(channels, channels, affine=affine))
     if name.endswith("pool_3x3"):
-        return pool(name, channels, stride, affine)
-    kind, kernel = name[: name.index("_")], int(name[-1])
-    return (separable_conv if kind == "sep" else dilated_conv)(channels, kernel, stride, affine)
+        return DropPath(pool(name, channels, stride, affine))
+    make = separable_conv if name.startswith("sep") else dilated_conv
+    return DropPath(make(channels, int(name[-1]), stride, affine))
 
 
 def nas_bench_201_operation(name: str, channels: int, *, affine: bool) -> nn.Module:
@@ -101,23 +99,21 @@ def nas_bench_201_operation(name: str, channels: int, *, affine: bool) -> nn.Mod
 
 
 class DropPath(nn.Module):
-    """Drop an operation's whole output for single examples, and scale what is left (Larsson et al., ICLR 2017)."""
+    """Drop an operation's whole output for single examples, and scale what is left (Larsson et al., ICLR 2017).
 
-    def __init__(self) -> None:
+    `drop_path` is the probability; the training loop sets it before each epoch.
+    """
+
+    def __init__(self, operation: nn.Module) -> None:
         super().__init__()
-        self.rate = 0.0
+        self.operation = operation
+        self.drop_path = 0.0
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """The input unchanged in evaluation or at rate 0."""
-        if not self.training or self.rate == 0.0:
-            return x_BCHW
-        keep = 1.0 - self.rate
-        mask_B111 = x_BCHW.new_empty((x_BCHW.shape[0], 1, 1, 1)).bernoulli_(keep)
-        return x_BCHW * mask_B111 / keep
-
-
-def set_drop_path(network: nn.Module, rate: float) -> None:
-    """Set the rate of every `DropPath`; call it before each epoch with `final_rate * epoch / epochs`."""
-    for module in network.modules():
-        if isinstance(module, DropPath):
-            module.rate = rate
+        """The operation's output, as it is in evaluation or at probability 0."""
+        y_BCHW: Tensor = self.operation(x_BCHW)
+        if not self.training or self.drop_path == 0.0:
+            return y_BCHW
+        keep = 1.0 - self.drop_path
+        mask_B111 = y_BCHW.new_empty((y_BCHW.shape[0], 1, 1, 1)).bernoulli_(keep)
+        return y_BCHW * mask_B111 / keep

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
@@ -17,6 +16,8 @@ _MOST_POINTS = 40
 """Of one job's curve."""
 
 Point = tuple[float, float]
+_Sample = tuple[float | None, float | None, int]
+"""Resource, loss and trial; None parts two lines."""
 
 
 def draw(view: RunView) -> Drawn:
@@ -26,7 +27,7 @@ def draw(view: RunView) -> Drawn:
     if not shown:
         return Drawn(name, title, "No job left a finite loss to draw.", None)
     colours = level_colours(view.levels)
-    lines: dict[int, list[tuple[float | None, float | None, int]]] = {level: [] for level in view.levels}
+    lines: dict[int, list[_Sample]] = {level: [] for level in view.levels}
     losses: list[float] = []
     for trial in shown:
         before: Point | None = None
@@ -38,14 +39,14 @@ def draw(view: RunView) -> Drawn:
             losses += [loss for _, loss in points]
             before = points[-1] if points else before
     figure = go.Figure()
-    for level, points in lines.items():
-        if not points:
+    for level, samples in lines.items():
+        if not samples:
             continue
         figure.add_scatter(
-            x=[x for x, _, _ in points],
-            y=[y for _, y, _ in points],
-            customdata=[trial for _, _, trial in points],
-            name=f"{level} {view.unit}",
+            x=[x for x, _, _ in samples],
+            y=[y for _, y, _ in samples],
+            customdata=[trial for _, _, trial in samples],
+            name=view.units(level),
             mode="lines+markers",
             line={"color": colours[level], "width": 1.6},
             marker={"size": 4 if len(shown) < 60 else 3, "color": colours[level]},
@@ -54,9 +55,8 @@ def draw(view: RunView) -> Drawn:
         )
     _mark_incumbent(figure, view)
     figure.update_layout(base(430, legend_title_text="rung with "))
-    reached = [point[0] for points in lines.values() for point in points if point[0] is not None]
-    levels = sorted({*view.levels, min(reached, default=1)}) if min(reached, default=1) > 0 else list(view.levels)
-    figure.update_xaxes(axis(f"{view.unit} of training", **resource_scale([int(level) for level in levels])))
+    first = min(int(x) for samples in lines.values() for x, _, _ in samples if x is not None)
+    figure.update_xaxes(axis(f"{view.unit} of training", **resource_scale(sorted({first, *view.levels}))))
     figure.update_yaxes(axis("validation loss", **loss_scale(losses)))
     return Drawn(name, title, _caption(view, len(shown)), figure)
 
@@ -97,10 +97,10 @@ def _mark_incumbent(figure: go.Figure, view: RunView) -> None:
 
 def _caption(view: RunView, shown: int) -> str:
     words = "A line is one trial; its colour changes where it was promoted and a new job went on from its checkpoint."
-    every: Sequence[int] = list(view.trials)
-    if shown < len(every):
-        words += (
-            f" {shown:,} of {len(every):,} trials are shown: those that went furthest, and an even choice over the final "
-            "losses of the others; trials without a finite loss are not drawn."
-        )
+    every = len(view.trials)
+    if shown < every:
+        words += f" {shown:,} of {every:,} trials are shown"
+        if shown == _MOST_TRIALS:
+            words += ": those that went furthest, and an even choice over the final losses of the others"
+        words += "; trials without a finite loss are not drawn."
     return words

@@ -42,13 +42,13 @@ def draw(view: RunView) -> Drawn:
                     x=[x[index] for index, _, _ in points],
                     y=[loss for _, loss, _ in points],
                     customdata=[trial for _, _, trial in points],
-                    name=f"{level} {view.unit}",
+                    name=view.units(level),
                     legendgroup=str(level),
                     showlegend=column == 1,
                     mode="lines+markers" if len(steps) < 30 else "lines",
                     line={"shape": "hv", "color": colours[level], "width": 3.5 if level == levels[-1] else 1.8},
                     marker={"size": [6 if level == levels[-1] else 4] * len(steps) + [0], "color": colours[level]},
-                    hovertemplate=f"trial %{{customdata}}<br>loss %{{y:.4g}} after {level} {view.unit}<extra></extra>",
+                    hovertemplate=f"trial %{{customdata}}<br>loss %{{y:.4g}} after {view.units(level)}<extra></extra>",
                 ),
                 row=1,
                 col=column,
@@ -73,8 +73,8 @@ def _pauses(figure: go.Figure, view: RunView, length: float) -> None:
 
 def _caption(view: RunView, shown: int, levels: int) -> str:
     words = (
-        "Each line is the lowest loss so far among trials trained for that long; the thickest is the incumbent, which is "
-        f"only ever chosen at the most {view.unit}."
+        "Each line is the lowest loss so far among trials trained for that long; the thickest is the incumbent, which "
+        f"is only ever chosen at the most {view.unit}."
     )
     if shown < levels:
         words += f" {shown} of {levels} levels are shown."

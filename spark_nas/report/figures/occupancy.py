@@ -52,7 +52,7 @@ def bracket_name(brackets: Sequence[int]) -> str:
 
 
 def _label(view: RunView, rung: Rung) -> str:
-    return f"rung {rung.rung}: {rung.resource} {view.unit}"
+    return f"rung {rung.rung}: {view.units(rung.resource)}"
 
 
 def _counts(rung: Rung) -> str:
@@ -65,7 +65,7 @@ def _caption(entries: Sequence[Rung]) -> str:
     made = sum(rung.promoted for rung in entries)
     if made:
         words += (
-            f" Of {made:,} promotions, {wrong:,} were of a trial that, in hindsight, was not among as many best of its rung: "
-            "the price of not waiting (none in synchronous halving)."
+            f" Of {made:,} promotions, {wrong:,} were of a trial that, in hindsight, was not among as many best of "
+            "its rung: the price of not waiting (none in synchronous halving)."
         )
     return words

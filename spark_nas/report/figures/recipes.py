@@ -13,9 +13,11 @@ from spark_nas.report.leaderboard import incumbent
 from spark_nas.report.style import FAINT, GREY, INK, Drawn, base, text, thinned
 from spark_nas.report.view import RunView, number
 
-_MOST_AXES = 10
+_MOST_AXES = 8
 _MOST_LINES = 1000
 _BINS = 10
+_PIXELS = 1020
+"""Between the first axis and the last, on a page of usual width."""
 _HIGHLIGHT = "#d55e00"
 
 
@@ -31,7 +33,9 @@ def draw(view: RunView) -> Drawn:
         dimension("loss", [result.loss if result.usable else None for result in finals], off="none"),
     ]
     axes = [*described, *(entry for entry in extra if entry is not None)]
-    ranked = sorted(range(len(finals)), key=lambda i: (finals[i].usable, -finals[i].loss if finals[i].usable else 0.0, -i))
+    ranked = sorted(
+        range(len(finals)), key=lambda i: (finals[i].usable, -finals[i].loss if finals[i].usable else 0.0, -i)
+    )
     order = [ranked[i] for i in thinned(len(ranked), _MOST_LINES)]
     best = incumbent(view.results)
     figure = go.Figure()
@@ -61,13 +65,13 @@ def _lines(figure: go.Figure, view: RunView, axes: Sequence[Dimension], order: S
     for i in order:
         place = bisect.bisect_left(losses, finals[i].loss) * _BINS // len(losses) if finals[i].usable else _BINS
         bins.setdefault(place, []).append(i)
-    colours = sample_colorscale(sequential.Cividis, [0.92 * place / (_BINS - 1) for place in range(_BINS)])
-    crowd = min(1.0, 6 / max(1.0, len(order)) ** 0.45)
+    colours = sample_colorscale(sequential.Cividis, [0.97 * place / (_BINS - 1) for place in range(_BINS)])
+    crowd = min(1.0, 3.2 / max(1.0, len(order)) ** 0.4)
     for place in sorted(bins, reverse=True):
         if place == _BINS:
-            _line(figure, view, axes, bins[place], GREY, 1.0, max(0.35, crowd), "no usable loss")
+            _line(figure, view, axes, bins[place], GREY, 1.0, max(0.3, crowd), "no usable loss")
         else:
-            fade = max(0.15, crowd * (1 - 0.5 * place / _BINS))
+            fade = max(0.08, crowd * (1 - 0.75 * place / _BINS))
             _line(figure, view, axes, bins[place], colours[place], 1.5, min(1.0, fade), None)
     if len(losses) > 1:
         _colour_bar(figure, losses, colours)
@@ -109,20 +113,25 @@ def _colour_bar(figure: go.Figure, losses: Sequence[float], colours: Sequence[st
 
 
 def _furniture(figure: go.Figure, axes: Sequence[Dimension]) -> None:
+    room = _PIXELS / max(1, len(axes) - 1)
     for place, entry in enumerate(axes):
         figure.add_shape(type="line", x0=place, x1=place, y0=0, y1=1, line={"color": INK, "width": 1.2})
-        name = entry.name if len(entry.name) <= 18 else entry.name[:17] + "…"
+        name = _cut(entry.name, room / 7.8)
         figure.add_annotation(
             x=place, y=1.03, text=f"<b>{text(name)}</b>", showarrow=False, yanchor="bottom", font={"size": 12},
             hovertext=text(entry.name),
         )  # fmt: skip
         ticks = [*entry.ticks, *([(OFF, entry.off)] if entry.has_off else [])]
         for spot, words in ticks:
-            short = words if len(words) <= 14 else words[:13] + "…"
+            short = _cut(words, room / 8)
             figure.add_annotation(
                 x=place, y=spot, text=text(short), showarrow=False, xanchor="left", xshift=4, borderpad=1,
                 font={"size": 11, "color": INK if spot >= 0 else FAINT}, bgcolor="rgba(255,255,255,0.78)",
             )  # fmt: skip
+
+
+def _cut(words: str, most: float) -> str:
+    return words if len(words) <= max(6, most) else words[: max(6, int(most)) - 1] + "…"
 
 
 def _caption(view: RunView, shown: int, left_out: Sequence[str]) -> str:

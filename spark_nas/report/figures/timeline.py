@@ -40,12 +40,12 @@ def draw(view: RunView) -> Drawn:
     _bars(figure, view, chosen, length)
     for moment, _ in view.clock.breaks:
         figure.add_vline(x=moment / length, line={"color": FAINT, "dash": "dot", "width": 1})
-    figure.update_layout(base(gantt + 230, barmode="overlay", bargap=0.15, legend_title_text="job to "))
+    figure.update_layout(base(gantt + 230, barmode="overlay", legend_title_text="job to "))
     figure.update_xaxes(axis("", rangemode="tozero", showgrid=False))
     figure.update_xaxes(title_text=f"wall time ({unit})", row=2, col=1)
     figure.update_yaxes(axis("busy", rangemode="tozero", nticks=4, tickformat=",d"), row=1, col=1)
     rows = axis("", autorange="reversed", showgrid=False, ticks="", tickvals=list(range(len(chosen))))
-    rows["ticktext"] = [_short(worker, index) for index, worker in zip(thinned(len(workers), _MOST_WORKERS), chosen, strict=True)]
+    rows["ticktext"] = [_short(worker, workers.index(worker)) for worker in chosen]
     rows["tickfont"] = {"size": 12 if row_height > 20 else 10}
     figure.update_yaxes(rows, row=2, col=1)
     return Drawn(name, title, _caption(view, len(chosen), len(workers)), figure)
@@ -66,7 +66,8 @@ def _bars(figure: go.Figure, view: RunView, chosen: Sequence[str], length: float
             base=[begin / length for begin, _ in spans],
             x=[(end - begin) / length for begin, end in spans],
             y=[place[result.executor] for result in rows],
-            name=f"{level} {view.unit}" if usable else "failed",
+            width=0.86,
+            name=view.units(level) if usable else "failed",
             showlegend=usable or not failed_named,
             marker={"color": colours[level] if usable else RED, "line": {"color": "white", "width": 0.4}},
             customdata=[_hover(view, result) for result in rows],
@@ -80,7 +81,7 @@ def _bars(figure: go.Figure, view: RunView, chosen: Sequence[str], length: float
 def _hover(view: RunView, result: Result) -> str:
     job = result.job
     return (
-        f"trial {job.trial.trial_id}, rung {job.rung}: {job.resource} {view.unit}<br>"
+        f"trial {job.trial.trial_id}, rung {job.rung}: {view.units(job.resource)}<br>"
         f"{result.seconds:.4g} s on {text(result.executor[:80] or 'worker')}"
     )
 

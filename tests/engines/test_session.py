@@ -1,0 +1,55 @@
+"""The checks on a session before anything runs in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_nas.engines.session import Session, _need_java, _settle, existing_session, open_session
+from spark_nas.errors import ClusterError, OptionError
+
+
+def test_task_gpus_with_a_local_master_are_refused_before_spark_starts():
+    with pytest.raises(ClusterError, match=r"spark.task.resource.gpu.amount: '1'.*local\[2\]"):
+        open_session("local[2]", conf={"spark.task.resource.gpu.amount": 1})
+
+
+def test_a_machine_without_java_is_told_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="install Java 17"):
+        _need_java()
+
+
+def test_a_java_home_without_java_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ClusterError, match=f"JAVA_HOME: '{tmp_path}'"):
+        _need_java()
+
+
+@pytest.mark.parametrize(("counts", "wanted", "expected"), [([0, 1, 3, 9], 3, 3), ([0, 0, 1, 1], 4, 1), ([0], 1, 0)])
+def test_waiting_ends_when_enough_have_come_or_time_is_up(counts: list[int], wanted: int, expected: int):
+    left = iter(counts)
+    last = counts[-1]
+    assert _settle(lambda: next(left, last), wanted, wait_seconds=0.7) == expected
+
+
+def test_a_negative_wait_is_refused():
+    with pytest.raises(OptionError, match="wait_seconds"):
+        Session(wait_seconds=-1)
+
+
+@pytest.mark.spark
+def test_a_session_that_is_there_is_taken_and_not_ours(spark: SparkSession):
+    session, ours = Session().open()
+    assert (session.sparkContext is spark.sparkContext, ours) == (True, False)
+    assert existing_session() is not None
+
+
+@pytest.mark.spark
+def test_a_local_session_listens_on_the_loopback_and_has_no_page(spark: SparkSession):
+    names = ("spark.driver.host", "spark.driver.bindAddress", "spark.ui.enabled", "spark.scheduler.mode")
+    conf = spark.sparkContext.getConf()
+    assert [conf.get(name) for name in names] == ["127.0.0.1", "127.0.0.1", "false", "FAIR"]

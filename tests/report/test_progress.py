@@ -1,0 +1,66 @@
+"""The progress of a search."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+
+from spark_nas.report.progress import Progress
+from spark_nas.report.view import RunView
+
+
+def watched(make_run: Callable[..., RunView], **options: int | float):
+    stream = io.StringIO()
+    total = options.pop("total", None)
+    view = make_run(observer=Progress(total_jobs=total, stream=stream, clock=lambda: 0.0), **options)
+    return view, stream.getvalue()
+
+
+def test_a_log_has_no_escape_codes_and_only_whole_lines(make_run: Callable[..., RunView]):
+    _, log = watched(make_run, trials=100)
+    assert "\x1b" not in log
+    assert "\r" not in log
+    assert log.endswith("\n")
+
+
+def test_rounds_of_several_jobs_get_one_line_each(make_run: Callable[..., RunView]):
+    _, log = watched(make_run, hyperband=9, workers=50, divergence=0.0, drop=0.0)
+    ends = [line for line in log.splitlines() if "in flight" not in line and not line.startswith("search ended")]
+    assert ["9 jobs", "12 jobs", "18 jobs", "22 jobs"] == [line.split(",")[0] for line in ends]
+
+
+def test_asynchronous_search_gets_a_line_for_every_twentieth_of_its_jobs(make_run: Callable[..., RunView]):
+    view, log = watched(make_run, trials=300, total=400)
+    assert len(view.results) // 20 <= len(log.splitlines()) <= 25
+
+
+def test_the_last_line_counts_everything(make_run: Callable[..., RunView]):
+    view, log = watched(make_run, trials=64)
+    spent = sum(view.spent(result) for result in view.results)
+    last = log.splitlines()[-1]
+    assert last.startswith(f"search ended: {len(view.results)} jobs, {spent} epochs")
+
+
+def test_a_quiet_log_gets_a_line_after_half_a_minute(make_run: Callable[..., RunView]):
+    now, stream = [0.0], io.StringIO()
+    results = make_run(64).results
+    progress = Progress(total_jobs=10_000, stream=stream, clock=lambda: now[0])
+    progress.on_asked([result.job for result in results])
+    progress.on_result(results[0])
+    assert "" == stream.getvalue()
+    now[0] = 31.0
+    progress.on_result(results[1])
+    assert stream.getvalue().startswith("2/10,000 jobs")
+
+
+def test_a_terminal_shows_bars_the_incumbent_and_the_rungs(
+    make_run: Callable[..., RunView], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "150")
+    _, shown = watched(make_run, trials=64)
+    assert "\x1b[" in shown
+    assert "best loss" in shown
+    assert "jobs done by rung" in shown

@@ -1,0 +1,57 @@
+"""ASHA on up to 500 simulated workers: eta = 4, r = 1, R = 64, for 6 time(R) (Li et al., MLSys 2020, section 4.3).
+
+A simulation. The reference numbers come from an independent simulator of the same protocol.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from benchmarks.stragglers import Outcome, many_workers_run
+
+
+@pytest.fixture(scope="module")
+def ideal() -> tuple[Outcome, float]:
+    """500 workers without stragglers, and the processor seconds that took."""
+    started = time.process_time()
+    outcome = many_workers_run(500, 0, 0, 1)
+    return outcome, time.process_time() - started
+
+
+@pytest.mark.slow
+def test_the_first_full_model_comes_after_the_time_of_one_training(ideal: tuple[Outcome, float]):
+    assert ideal[0].first == 64
+
+
+@pytest.mark.slow
+def test_six_training_times_give_the_known_number_of_full_models(ideal: tuple[Outcome, float]):
+    # 859 with a spread of 23 between seeds.
+    assert ideal[0].full == pytest.approx(859, abs=3 * 23)
+    assert ideal[0].rungs == pytest.approx((59_000, 15_000, 3_700, 840), rel=0.1)
+
+
+@pytest.mark.slow
+def test_79_000_decisions_take_less_than_20_seconds(ideal: tuple[Outcome, float]):
+    outcome, seconds = ideal
+    assert outcome.asked == pytest.approx(79_000, rel=0.05)
+    assert seconds < 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("std", "drop", "full", "first"), [(0.24, 0.0, 693, 67.4), (0.56, 0.001, 541, 69.7), (1.33, 0.005, 318, 82.3)]
+)
+def test_stragglers_slow_500_workers_as_known(std: float, drop: float, full: int, first: float):
+    outcome = many_workers_run(500, std, drop, 1)
+    assert full == pytest.approx(outcome.full, rel=0.1)
+    assert first == pytest.approx(outcome.first, rel=0.1)
+
+
+@pytest.mark.slow
+def test_full_models_grow_with_the_workers():
+    outcomes = {workers: many_workers_run(workers, 0.24, 0.001, 1).full for workers in (25, 50, 100, 200)}
+    rates = [full / workers for workers, full in outcomes.items()]
+    assert all(1.2 < rate < 1.8 for rate in rates)
+    assert list(outcomes.values()) == sorted(outcomes.values())
