@@ -7,11 +7,11 @@ when an experiment names it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spark_nas.config import Components, Experiment, component_class, load, parse
+from spark_nas.config import Components, Experiment, load, parse
 from spark_nas.errors import ConfigError, OptionError
 from spark_nas.search.protocols import Dataset, Engine, Evaluator, JobStore, Sampler, Scheduler
 from spark_nas.search.records import derive_seed
@@ -37,10 +37,11 @@ COMPONENTS: Components = {
         "asynchronous_hyperband": "spark_nas.search.schedulers.async_hyperband:AsynchronousHyperband",
         "full_training": "spark_nas.search.schedulers.full_training:FullTraining",
         "hyperband": "spark_nas.search.schedulers.hyperband:Hyperband",
-        "stopping": "spark_nas.search.schedulers.stopping:Stopping",
+        "stopping": "spark_nas.search.schedulers.stopping:StoppingAsha",
         "successive_halving": "spark_nas.search.schedulers.successive_halving:SuccessiveHalving",
     },
     "evaluator": {
+        "synthetic": "spark_nas.evaluation.synthetic:Synthetic",
         "tabular": "spark_nas.evaluation.tabular:Tabular",
         "training": "spark_nas.evaluation.training:Training",
     },
@@ -80,9 +81,12 @@ class Parts:
         """A fresh scheduler at the beginning of the search."""
         return build_scheduler(self.experiment, self.space, self.recipes)
 
-    def engine(self, store: JobStore | None, spark: Callable[[], SparkSession]) -> Engine:
-        """The engine; `spark` is called only if it runs on Spark."""
-        return build_engine(self.experiment, self.evaluator, store, spark)
+    def engine(self, store: JobStore | None, spark: SparkSession | None = None) -> Engine:
+        """The engine; one that runs on Spark takes the given session, or opens what its options say."""
+        with _Located(self.experiment, "engine"):
+            options = self.experiment.engine
+            engine: Engine = options.build(evaluator=self.evaluator, store=store, **({"spark": spark} if spark else {}))
+        return engine
 
     def identity(self) -> dict[str, Any]:
         """What decides the results: two runs with equal identities are the same experiment."""
@@ -123,19 +127,6 @@ def build_scheduler(experiment: Experiment, space: SearchSpace, recipes: RecipeS
     return scheduler
 
 
-def build_engine(
-    experiment: Experiment, evaluator: Evaluator, store: JobStore | None, spark: Callable[[], SparkSession]
-) -> Engine:
-    """The engine of an experiment."""
-    options = experiment.engine
-    with _Located(experiment, "engine"):
-        if getattr(options, "needs_spark", False):
-            engine: Engine = options.build(evaluator, store, spark())
-        else:
-            engine = options.build(evaluator, store)
-    return engine
-
-
 def describe(options: Any) -> dict[str, Any]:
     """The name and every option of a component, defaults included."""
     cls = f"{type(options).__module__}:{type(options).__qualname__}"
@@ -153,10 +144,9 @@ def _checked(experiment: Experiment) -> Experiment:
         name = describe(scheduler)["name"]
         raise ConfigError(file, "engine.name", "spark_rounds", f"{name} decides after each result: use spark_async")
     recipes = build_recipes(experiment)
-    check = getattr(component_class("spark_nas.evaluation.training:Training"), "check_recipe", None)
-    if check is not None and isinstance(experiment.evaluator, component_class(COMPONENTS["evaluator"]["training"])):
+    if hasattr(experiment.evaluator, "check_recipe"):
         with _Located(experiment, ""):
-            check(experiment.evaluator, recipes.names, experiment.space.recipe_keys)
+            experiment.evaluator.check_recipe(recipes.names, experiment.space.recipe_keys)
     return experiment
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from spark_nas.engines.attempts import Attempts
 from spark_nas.engines.launcher import Launcher
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class SparkRounds:
     """Options of the engine of Spark rounds."""
+
+    whole_rounds: ClassVar[bool] = True
+    """A stage returns as a whole: schedulers that decide after each result gain nothing here and are refused."""
 
     max_jobs: int = 10_000
     """The most jobs, and so tasks, of one stage; a longer round runs as several stages."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from spark_nas.errors import OptionError
 from spark_nas.spaces.core import Architecture, Choice, IndependentChoices
+from spark_nas.spaces.graph import Graph, Node
 
 ROW = "row"
 """The name of the one choice; its options are `0`, `1`, ... in the order of the table."""
@@ -19,6 +21,8 @@ ROW = "row"
 @dataclass(frozen=True)
 class TableRows:
     """Options of the space of a table's rows."""
+
+    recipe_keys: ClassVar[tuple[str, ...]] = ()
 
     rows: int = 1000
     """How many rows the table has."""
@@ -34,6 +38,10 @@ class TableRows:
     def default_recipe(self) -> Mapping[str, object]:
         """Empty: a row is a whole configuration."""
         return {}
+
+    def graph(self, architecture: Architecture, recipe: Mapping[str, object]) -> Graph:
+        """The row's number: the table holds no network to draw."""
+        return Graph((Node("row", f"row {architecture.get(ROW, '?')}"),), ())
 
 
 @dataclass(frozen=True)

@@ -49,12 +49,12 @@ class LocalFiles:
     """`Files` on a local disk. Durable: content and folder entry are synced before a write returns."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self._root = Path(root)
+        self._root = Path(root).absolute()  # executors have other working directories
 
     @property
     def root(self) -> str:
         """Absolute path of the root folder."""
-        return str(self._root.absolute())
+        return str(self._root)
 
     def read(self, name: str) -> bytes | None:
         """The content, or None when there is no such file."""
@@ -126,7 +126,8 @@ class _Temporary:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            self._temporary.unlink(missing_ok=True) if self._temporary.parent.is_dir() else None
+            if self._temporary.parent.is_dir():
+                self._temporary.unlink(missing_ok=True)
             raise OutputError(f"cannot write {self._temporary.parent}: {error.strerror or error}") from error
         return self._temporary
 

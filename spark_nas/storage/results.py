@@ -10,6 +10,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC
 from typing import Any
 
 import pyarrow as pa
@@ -148,7 +149,7 @@ def _result(row: Mapping[str, Any], environment: Mapping[str, str]) -> Result:
         curve=tuple(CurvePoint(p["resource"], p["loss"], p["metrics"]) for p in row["curve"]),
         derived=tuple(map(Architecture.from_json, row["derived"])),
         error=row["error"],
-        started_at=row["started_at"],
+        started_at=row["started_at"].astimezone(UTC),
         seconds=row["seconds"],
         executor=row["executor"],
         attempt=row["attempt"],

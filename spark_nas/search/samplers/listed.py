@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from spark_nas.search.records import Proposal, Result
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Options: the proposals, in order."""
+
+    proposals: tuple[Proposal, ...]
+
+    def build(self, space: object, recipes: object, seed: int) -> ListedSampler:
+        """The sampler; the list alone decides."""
+        return ListedSampler(self.proposals)
 
 
 class ListedSampler:

@@ -37,6 +37,11 @@ class Asha(PromotionRule):
         super().__post_init__()
         self.plan()
 
+    @property
+    def endless(self) -> bool:
+        """Whether only the sampler or a budget ends the search."""
+        return self.trials is None
+
     def plan(self) -> tuple[Bracket, ...]:
         """The one bracket, with the sizes its rungs tend to.
 

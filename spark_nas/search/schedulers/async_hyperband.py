@@ -97,6 +97,11 @@ class AsynchronousHyperband(PromotionRule):
             return tuple(Fraction(math.exp(each)) for each in rungs)
         return tuple(Fraction(1) for _ in rungs)
 
+    @property
+    def endless(self) -> bool:
+        """Whether only the sampler or a budget ends the search."""
+        return self.trials is None
+
     def plan(self) -> tuple[Bracket, ...]:
         """The brackets, most aggressive first, with the sizes their rungs tend to.
 

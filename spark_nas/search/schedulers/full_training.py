@@ -29,6 +29,11 @@ class FullTraining:
         if self.max_resource < 0:
             raise OptionError("max_resource", self.max_resource, "must not be negative")
 
+    @property
+    def endless(self) -> bool:
+        """Whether only the sampler or a budget ends the search."""
+        return self.trials is None
+
     def plan(self) -> tuple[Bracket, ...]:
         """One bracket of one rung; an endless search is planned as one trial."""
         return (Bracket(0, (self.trials or 1,), (self.max_resource,)),)

@@ -38,6 +38,11 @@ class Hyperband:
             raise OptionError("iterations", self.iterations, "must be at least 1, or null for an endless search")
         self.plan()
 
+    @property
+    def endless(self) -> bool:
+        """Whether only the sampler or a budget ends the search."""
+        return self.iterations is None
+
     def plan(self) -> tuple[Bracket, ...]:
         """One iteration: its brackets from the most aggressive to plain full training."""
         return hyperband_brackets(self.max_resource, self.eta, self.rounding, self.min_resource)

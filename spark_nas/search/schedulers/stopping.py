@@ -48,6 +48,11 @@ class StoppingAsha:
             raise OptionError("first_arrivals", self.first_arrivals, "must be stop or continue")
         self.plan()
 
+    @property
+    def endless(self) -> bool:
+        """Whether only the sampler or a budget ends the search."""
+        return self.trials is None
+
     def plan(self) -> tuple[Bracket, ...]:
         """The one bracket, with the sizes its rungs would have if a trial went on with probability 1/eta."""
         check_resources(self.min_resource, self.max_resource, self.eta)

@@ -38,6 +38,11 @@ class SuccessiveHalving:
         if self.brackets is not None and self.brackets < 1:
             raise OptionError("brackets", self.brackets, "must be at least 1, or null for an endless search")
 
+    @property
+    def endless(self) -> bool:
+        """Whether only the sampler or a budget ends the search."""
+        return self.brackets is None
+
     def plan(self) -> tuple[Bracket, ...]:
         """The one bracket, which is done `brackets` times."""
         return (

@@ -1,0 +1,51 @@
+"""`spark-nas COMMAND ...`: parses, runs one command, and turns errors into one line and an exit code.
+
+Exit codes: 0 done; 1 the search failed, or a defect of ours (with traceback); 2 bad input, nothing was started;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from spark_nas.commands import plan, prepare_data, report, retrain, search
+from spark_nas.errors import SparkNasError
+
+COMMANDS = {
+    "prepare-data": prepare_data,
+    "plan": plan,
+    "search": search,
+    "retrain": retrain,
+    "report": report,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code and never raises a SparkNasError."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(COMMANDS[parsed.command].execute(parsed))
+    except SparkNasError as error:
+        message = " ".join(str(error).split())
+        print(f"spark-nas {parsed.command}: {message}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"spark-nas {parsed.command}: interrupted; the same command continues", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spark-nas", description="Neural architecture search on the Spark cluster one already has."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
+        module.add_arguments(command)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,53 @@
+"""`spark-nas report`: the leaderboard on the terminal, and `report/report.html` in the run's folder."""
+
+from __future__ import annotations
+
+import argparse
+
+from spark_nas.commands.runs import Run, add_run_argument
+from spark_nas.commands.search import commands
+from spark_nas.report.leaderboard import incumbent, print_leaderboard
+from spark_nas.report.page import render
+from spark_nas.report.view import RunView
+
+HELP = "write the report page of a run, finished or not"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """RUN, --top."""
+    add_run_argument(parser)
+    parser.add_argument("--top", type=int, default=10, help="rows of the leaderboard (default: 10)")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Print the leaderboard and write the page."""
+    run = Run(arguments.run)
+    view = view_of(run)
+    print_leaderboard(view, arguments.top)
+    retrained = view.retrained or {}
+    if "test_accuracy" in retrained:
+        print(f"Test accuracy of the retrained winner: {100 * retrained['test_accuracy']:.2f} %")
+    run.files.write("report/report.html", render(view, top=max(20, arguments.top)).encode())
+    print(f"Report: {run.files.root}/report/report.html")
+    return 0
+
+
+def view_of(run: Run) -> RunView:
+    """Everything the report may see of a run."""
+    results = run.results()
+    best = incumbent(results)
+    graph = None
+    if best is not None:
+        graph = run.experiment.space.graph(best.job.trial.architecture, best.job.trial.recipe)
+    retrained = run.retrained()
+    if retrained is not None and (best is None or retrained["trial_id"] != best.job.trial.trial_id):
+        retrained = None  # the search has gone on and found a better one since
+    output, run_id = run.files.root.rsplit("/", 1)
+    return RunView(
+        run_id=run.record["run_id"],
+        record=run.record,
+        results=results,
+        graph=graph,
+        retrained=retrained,
+        commands=commands(run_id, run.record, output),
+    )

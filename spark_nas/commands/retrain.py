@@ -1,0 +1,102 @@
+"""`spark-nas retrain`: train the best trial again, from scratch and to the end, and look at the test split, once.
+
+It is a search of its own with one architecture and several seeds, below `retrain/` of the run: the same loop, engine
+and table, so it resumes like any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from dataclasses import replace
+from typing import Any
+
+from spark_nas.assemble import Parts
+from spark_nas.commands.runs import RETRAINED, Run, add_run_argument
+from spark_nas.commands.search import drive
+from spark_nas.errors import OutputError, SearchFailed, UsageError
+from spark_nas.report.leaderboard import incumbent
+from spark_nas.search.records import Proposal, Result, derive_seed
+from spark_nas.search.samplers.listed import Listed
+from spark_nas.search.schedulers.full_training import FullTraining
+from spark_nas.storage.files import LocalFiles
+from spark_nas.storage.results import ParquetLog
+
+HELP = "train the best trial of a run from scratch and measure it on the test split"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """RUN, --epochs, --seeds."""
+    add_run_argument(parser)
+    parser.add_argument("--epochs", type=int, help="instead of retrain.epochs of the experiment")
+    parser.add_argument("--seeds", type=int, help="independent trainings, instead of retrain.seeds")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Retrain, and print what the test split says."""
+    run = Run(arguments.run)
+    summary = retrain(run, arguments.epochs, arguments.seeds)
+    spread = f" ± {100 * summary['test_accuracy_std']:.2f}" if summary["seeds"] > 1 else ""
+    print(
+        f"Trial {summary['trial_id']} retrained for {summary['epochs']} epochs with {summary['seeds']} seed(s): "
+        f"test accuracy {100 * summary['test_accuracy']:.2f}{spread} %"
+    )
+    return 0
+
+
+def retrain(run: Run, epochs: int | None = None, seeds: int | None = None) -> dict[str, Any]:
+    """Retrain the incumbent of a run; returns, and leaves in `retrained.json`, its test accuracy.
+
+    Raises UsageError when there is nothing to retrain, SearchFailed when no training completed.
+    """
+    best = incumbent(run.results())
+    if best is None:
+        raise OutputError(f"{run.files.root}: no trial has completed; there is nothing to retrain yet")
+    options = run.experiment.retrain
+    options = replace(options, epochs=epochs or options.epochs, seeds=seeds or options.seeds)
+    epochs = options.epochs or int(run.record["max_resource"])
+    parts = _parts(run, best, epochs, options.seeds)
+    name = f"retrain/trial-{best.job.trial.trial_id:06d}-epochs-{epochs}"
+    files = LocalFiles(f"{run.files.root}/{name}")
+    log = ParquetLog(files, run.record["run_id"], run.record["environment"])
+    drive(parts, log, files, None)
+    summary = _summary(best, epochs, [result for result, _ in log.rows()][: options.seeds])
+    run.files.write(RETRAINED, json.dumps(summary, indent=2).encode())
+    return summary
+
+
+def _parts(run: Run, best: Result, epochs: int, seeds: int) -> Parts:
+    """The run's experiment with its sampler, scheduler and evaluator replaced by those of retraining."""
+    parts = run.parts()
+    options = parts.experiment.evaluator
+    if not hasattr(options, "build_retraining"):
+        raise UsageError(f"evaluator {options!r} looks results up in a table: there is nothing to retrain")
+    evaluator = options.build_retraining(
+        parts.space, parts.dataset, epochs, use_valid=parts.experiment.retrain.use_valid
+    )
+    trial = best.job.trial
+    experiment = replace(
+        parts.experiment,
+        sampler=Listed((Proposal(trial.architecture, trial.recipe),) * seeds),
+        scheduler=FullTraining(trials=seeds, max_resource=epochs),
+        seed=derive_seed(parts.experiment.seed, "retrain"),
+    )
+    return replace(parts, experiment=experiment, evaluator=evaluator)
+
+
+def _summary(best: Result, epochs: int, results: list[Result]) -> dict[str, Any]:
+    usable = [result for result in results if result.usable]
+    if not usable:
+        reason = next((r.error.splitlines()[0] for r in results if r.error), "its loss is not finite")
+        raise SearchFailed(f"retraining trial {best.job.trial.trial_id} failed: {reason}")
+    accuracies = [1 - result.metrics["test_error"] for result in usable]
+    return {
+        "trial_id": best.job.trial.trial_id,
+        "epochs": epochs,
+        "seeds": len(usable),
+        "test_accuracy": statistics.fmean(accuracies),
+        "test_accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        "test_loss": statistics.fmean(result.metrics["test_loss"] for result in usable),
+        "seconds": sum(result.seconds for result in usable),
+    }

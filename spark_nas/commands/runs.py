@@ -1,0 +1,67 @@
+"""Finding, opening and viewing runs: what the commands share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spark_nas.assemble import Parts, assemble, parse_experiment
+from spark_nas.config import Experiment
+from spark_nas.errors import OutputError
+from spark_nas.search.records import Result
+from spark_nas.storage.files import Files, LocalFiles
+from spark_nas.storage.record import check_run_id, read_record
+from spark_nas.storage.results import ParquetLog
+
+RETRAINED = "retrained.json"
+
+
+def run_files(output: str, run_id: str) -> LocalFiles:
+    """The folder of a run below `output`. Raises OutputError for a place that cannot be used."""
+    return LocalFiles(local_folder(output) / check_run_id(run_id))
+
+
+def local_folder(output: str) -> Path:
+    """An absolute local (or mounted) folder. Raises OutputError for a URL: object stores are a later version's."""
+    if "://" in output:
+        raise OutputError(f"output {output!r}: give a local or mounted folder; object stores are not supported yet")
+    return Path(output).absolute()
+
+
+def add_run_argument(parser: argparse.ArgumentParser) -> None:
+    """`RUN`: the folder of a run, as `search` prints it."""
+    parser.add_argument("run", help="folder of the run: OUTPUT/RUN_ID")
+
+
+class Run:
+    """A run that has begun: its record, its experiment and its rows."""
+
+    def __init__(self, folder: str) -> None:
+        """Open the run in `folder`. Raises OutputError when there is none."""
+        self.files: Files = LocalFiles(local_folder(folder))
+        record = read_record(self.files)
+        if record is None:
+            raise OutputError(f"{self.files.root}: no run has begun here; give OUTPUT/RUN_ID of `spark-nas search`")
+        self.record: Mapping[str, Any] = record
+        self.experiment: Experiment = parse_experiment(record["experiment"], record["file"])
+        self.log = ParquetLog(self.files, record["run_id"], record["environment"])
+
+    def results(self) -> list[Result]:
+        """All rows in order."""
+        return [result for result, _ in self.log.rows()]
+
+    def parts(self) -> Parts:
+        """The experiment's objects. Raises OutputError when the data set is not the one that was searched on."""
+        parts = assemble(self.experiment)
+        was, now = self.record["identity"]["data"], parts.identity()["data"]
+        if was != now:
+            raise OutputError(f"{self.files.root}: searched on data {was}, but the data section now leads to {now}")
+        return parts
+
+    def retrained(self) -> Mapping[str, Any] | None:
+        """What `retrain` has left, or None."""
+        content = self.files.read(RETRAINED)
+        return None if content is None else dict(json.loads(content))

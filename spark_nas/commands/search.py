@@ -1,0 +1,111 @@
+"""`spark-nas search`: run an experiment file, or continue where it stood."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from spark_nas import driver, provenance
+from spark_nas.assemble import Parts, assemble, load_experiment
+from spark_nas.commands.runs import run_files
+from spark_nas.engines.task import versions
+from spark_nas.errors import SearchFailed
+from spark_nas.report.leaderboard import incumbent, print_leaderboard
+from spark_nas.report.progress import Progress
+from spark_nas.report.view import RunView
+from spark_nas.search.records import Result
+from spark_nas.storage.files import Files
+from spark_nas.storage.jobs import CommittedJobs
+from spark_nas.storage.record import begin
+from spark_nas.storage.results import ParquetLog
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+HELP = "search: continue where the run stood, or begin it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """EXPERIMENT, --output, --run-id, --set."""
+    parser.add_argument("experiment", help="experiment file (YAML), for example conf/asha.yaml")
+    parser.add_argument("--output", required=True, help="folder of runs, shared by driver and executors")
+    parser.add_argument("--run-id", help="name of this run; the same again continues it (default: the experiment's name)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a value of the experiment file"
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Search, and print the leaderboard."""
+    parts = assemble(load_experiment(arguments.experiment, arguments.set))
+    run_id = arguments.run_id or parts.experiment.name
+    files = run_files(arguments.output, run_id)
+    results = search(parts, files, run_id)
+    print_leaderboard(RunView(run_id, {}, results))
+    print(f"Run: {files.root}")
+    return 0
+
+
+def search(parts: Parts, files: Files, run_id: str, *, spark: SparkSession | None = None) -> list[Result]:
+    """Run or continue the search in `files`; returns all its rows.
+
+    Raises OutputError when the run is another experiment's, SearchFailed when no trial completed.
+    """
+    environment = versions()
+    record = begin(files, new_record(parts, run_id, environment))
+    log = ParquetLog(files, run_id, record["environment"])
+    drive(parts, log, files, spark)
+    results = [result for result, _ in log.rows()]
+    if incumbent(results) is None:
+        errors = [result.error.splitlines()[0] for result in results if result.error]
+        raise SearchFailed(f"no trial completed; the last error: {errors[-1] if errors else 'the loss is not finite'}")
+    return results
+
+
+def drive(parts: Parts, log: ParquetLog, files: Files, spark: SparkSession | None) -> None:
+    """The loop, with its engine opened and closed, its progress shown."""
+    scheduler = parts.scheduler()
+    with contextlib.closing(parts.engine(CommittedJobs(files), spark)) as engine:
+        clock = getattr(engine, "clock", None)  # the simulated engine keeps its own time
+        options: dict[str, Any] = {"clock": clock} if clock else {}
+        observer = Progress(total_jobs=planned_jobs(parts))
+        driver.run(scheduler, engine, log, budget=parts.experiment.budget, observer=observer, **options)
+
+
+def planned_jobs(parts: Parts) -> int | None:
+    """How many jobs the search will have if nothing fails; None where it has no end of its own."""
+    scheduler, budget = parts.experiment.scheduler, parts.experiment.budget
+    if scheduler.endless:
+        return None if budget.jobs is None else int(budget.jobs)
+    repeats = getattr(scheduler, "iterations", getattr(scheduler, "brackets", 1))
+    jobs = sum(bracket.jobs for bracket in scheduler.plan()) * (repeats if isinstance(repeats, int) else 1)
+    return min(jobs, budget.jobs) if budget.jobs else jobs
+
+
+def new_record(parts: Parts, run_id: str, environment: Any) -> dict[str, Any]:
+    """What `run.json` says of a run that begins now."""
+    experiment = parts.experiment
+    return {
+        "run_id": run_id,
+        "experiment": experiment.raw,
+        "file": experiment.file,
+        "identity": parts.identity(),
+        "max_resource": experiment.scheduler.max_resource,
+        "environment": dict(environment),
+        "versions": provenance.versions(),
+        "code_revision": provenance.code_revision(),
+        "command": provenance.command_line(),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def commands(run_id: str, record: Any, output: str) -> Sequence[str]:
+    """The command lines that make this run again."""
+    return (
+        f"spark-nas search {record['file']} --output {output} --run-id {run_id}",
+        f"spark-nas retrain {output}/{run_id}",
+        f"spark-nas report {output}/{run_id}",
+    )
