@@ -139,7 +139,9 @@ def _checked(experiment: Experiment) -> Experiment:
     scheduler, file = experiment.scheduler, experiment.file
     budget = experiment.budget
     if scheduler.endless and budget.seconds is None and budget.jobs is None and budget.resource is None:
-        raise ConfigError(file, "scheduler", describe(scheduler)["name"], "is endless: give budget.seconds, .jobs or .resource")
+        raise ConfigError(
+            file, "scheduler", describe(scheduler)["name"], "is endless: give budget.seconds, .jobs or .resource"
+        )
     if scheduler.asynchronous and getattr(experiment.engine, "whole_rounds", False):
         name = describe(scheduler)["name"]
         raise ConfigError(file, "engine.name", "spark_rounds", f"{name} decides after each result: use spark_async")

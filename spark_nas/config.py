@@ -187,7 +187,7 @@ def _read(file: str) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(file, "experiment file", file, f"cannot be read: {reason}") from error
     try:
-        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        raw = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
@@ -203,7 +203,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
@@ -235,7 +235,7 @@ def _override(raw: dict[str, Any], override: str, file: str) -> None:
         if not isinstance(place, dict):
             raise ConfigError(file, ".".join(keys[: depth + 1]), place, f"--set {path}: is not a section")
     try:
-        place[keys[-1]] = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        place[keys[-1]] = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(file, f"--set {path}", text, "is not a YAML value") from error
 

@@ -1,16 +1,16 @@
 """Every error that spark_nas raises on purpose.
 
-    SparkNasError
-    +-- UsageError                 the caller can mend it; exit code 2, before any cluster time is spent
-    |   +-- OptionError            a value given to one component is unusable (knows the key, not the file)
-    |   +-- ConfigError            the same, in an experiment file (knows file, key, value and remedy)
-    |   +-- DataError              a data set is missing, corrupt, empty or not what its descriptor says
-    |   +-- OutputError            the output location cannot be used, or holds another experiment's run
-    |   +-- ClusterError           the cluster cannot give what the experiment asks for
-    +-- SearchFailed               the search ran, but no trial completed; exit code 1
-    +-- JobError                   a job's own failure: becomes a failed row, never a dead search
-        +-- Diverged               the loss became NaN or infinite
-        +-- TimeLimitExceeded      the job ran longer than its time limit
+SparkNasError
++-- UsageError                 the caller can mend it; exit code 2, before any cluster time is spent
+|   +-- OptionError            a value given to one component is unusable (knows the key, not the file)
+|   +-- ConfigError            the same, in an experiment file (knows file, key, value and remedy)
+|   +-- DataError              a data set is missing, corrupt, empty or not what its descriptor says
+|   +-- OutputError            the output location cannot be used, or holds another experiment's run
+|   +-- ClusterError           the cluster cannot give what the experiment asks for
++-- SearchFailed               the search ran, but no trial completed; exit code 1
++-- JobError                   a job's own failure: becomes a failed row, never a dead search
+    +-- Diverged               the loss became NaN or infinite
+    +-- TimeLimitExceeded      the job ran longer than its time limit
 """
 
 from __future__ import annotations

@@ -56,15 +56,18 @@ def execute(arguments: argparse.Namespace) -> int:
     simulated = Simulated(
         workers=arguments.workers, unit_seconds=arguments.epoch_seconds, straggler_std=arguments.stragglers
     )
+    estimate = simulate(experiment, simulated)
     console = Console()
     console.print(_bracket_table(experiment.scheduler.plan()))
-    estimate = simulate(experiment, simulated)
     console.print(_estimate_table(estimate))
-    unit = duration(arguments.epoch_seconds)
-    console.print(
-        f"{estimate.trials:,} trials, {estimate.jobs:,} jobs, {estimate.epochs:,} epochs, {estimate.full:,} trained in full.\n"
-        f"With {arguments.workers} workers and {unit} an epoch: {duration(estimate.seconds)}, "
-        f"workers busy {100 * estimate.utilisation:.0f} % of the time (simulated; no time for starting Spark)."
+    print(
+        f"{estimate.trials:,} trials, {estimate.jobs:,} jobs, {estimate.epochs:,} epochs, "
+        f"{estimate.full:,} trained in full."
+    )
+    print(
+        f"With {arguments.workers} workers and {duration(arguments.epoch_seconds)} an epoch: "
+        f"{duration(estimate.seconds)}, workers busy {100 * estimate.utilisation:.0f} % of the time "
+        "(simulated; without the time that Spark takes to start)."
     )
     return 0
 
@@ -115,7 +118,9 @@ def _estimate(results: Sequence[Result], workers: int, seconds: float) -> Estima
 
 
 def _bracket_table(brackets: Sequence[Bracket]) -> Table:
-    table = Table("s", "rungs: trials (epochs in all)", "jobs", "epochs", title="Brackets of one iteration", title_justify="left")
+    table = Table(
+        "s", "rungs: trials (epochs in all)", "jobs", "epochs", title="Brackets of one iteration", title_justify="left"
+    )
     for column in (2, 3):
         table.columns[column].justify = "right"
     for bracket in brackets:

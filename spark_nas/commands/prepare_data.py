@@ -20,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shards", type=int, default=4, help="files of each split (default: 4)")
     parser.add_argument("--seed", type=int, default=1, help="of splits and shuffling (default: 1)")
     parser.add_argument("--valid-fraction", type=float, default=0.1, help="of the training rows (default: 0.1)")
-    parser.add_argument("--test-fraction", type=float, default=0.2, help="where the source has no test split (default: 0.2)")
+    parser.add_argument(
+        "--test-fraction", type=float, default=0.2, help="where the source has no test split (default: 0.2)"
+    )
     parser.add_argument("--name", help="of the data set (default: the source's)")
     parser.add_argument("--image-size", type=int, help="edge in pixels to which encoded images are resized")
     parser.add_argument("--overwrite", action="store_true", help="replace a data set that is there")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """EXPERIMENT, --output, --run-id, --set."""
     parser.add_argument("experiment", help="experiment file (YAML), for example conf/asha.yaml")
     parser.add_argument("--output", required=True, help="folder of runs, shared by driver and executors")
-    parser.add_argument("--run-id", help="name of this run; the same again continues it (default: the experiment's name)")
+    parser.add_argument(
+        "--run-id", help="name of this run; the same again continues it (default: the experiment's name)"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a value of the experiment file"
     )
@@ -81,11 +83,11 @@ def planned_jobs(parts: Parts) -> int | None:
     if scheduler.endless:
         return None if budget.jobs is None else int(budget.jobs)
     repeats = getattr(scheduler, "iterations", getattr(scheduler, "brackets", 1))
-    jobs = sum(bracket.jobs for bracket in scheduler.plan()) * (repeats if isinstance(repeats, int) else 1)
+    jobs: int = sum(bracket.jobs for bracket in scheduler.plan()) * (repeats if isinstance(repeats, int) else 1)
     return min(jobs, budget.jobs) if budget.jobs else jobs
 
 
-def new_record(parts: Parts, run_id: str, environment: Any) -> dict[str, Any]:
+def new_record(parts: Parts, run_id: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """What `run.json` says of a run that begins now."""
     experiment = parts.experiment
     return {
@@ -102,7 +104,7 @@ def new_record(parts: Parts, run_id: str, environment: Any) -> dict[str, Any]:
     }
 
 
-def commands(run_id: str, record: Any, output: str) -> Sequence[str]:
+def commands(run_id: str, record: Mapping[str, Any], output: str) -> Sequence[str]:
     """The command lines that make this run again."""
     return (
         f"spark-nas search {record['file']} --output {output} --run-id {run_id}",

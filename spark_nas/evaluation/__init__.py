@@ -1,0 +1,1 @@
+"""Axis 3, how good a trial is: training for real, tables of recorded trainings, formulas."""

@@ -1,6 +1,6 @@
 """The small interfaces through which search, evaluation, engines, storage and data know one another.
 
-    ask the scheduler -> submit to the engine -> wait for results -> append rows -> tell the scheduler
+ask the scheduler -> submit to the engine -> wait for results -> append rows -> tell the scheduler
 """
 
 from __future__ import annotations

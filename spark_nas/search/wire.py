@@ -84,9 +84,7 @@ def _job(job: Job) -> dict[str, Any]:
 
 def _job_back(raw: Mapping[str, Any]) -> Job:
     try:
-        trial = Trial(
-            raw["trial_id"], Architecture(raw["architecture"]), raw["recipe"], raw["seed"], raw["bracket"]
-        )
+        trial = Trial(raw["trial_id"], Architecture(raw["architecture"]), raw["recipe"], raw["seed"], raw["bracket"])
         start = raw["start_from"]
         return Job(trial, raw["rung"], raw["resource"], JobKey(*start) if start else None)
     except (KeyError, TypeError) as error:

@@ -1,0 +1,1 @@
+"""What a run leaves: its record, its results table, its checkpoints."""

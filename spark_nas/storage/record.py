@@ -22,7 +22,9 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 def check_run_id(run_id: str) -> str:
     """The run id, if it can be a folder's name. Raises OutputError otherwise."""
     if not _RUN_ID.fullmatch(run_id):
-        raise OutputError(f"run id {run_id!r}: use letters, digits, '.', '_' and '-', beginning with one of the first two")
+        raise OutputError(
+            f"run id {run_id!r}: use letters, digits, '.', '_' and '-', beginning with one of the first two"
+        )
     return run_id
 
 

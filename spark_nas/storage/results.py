@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from spark_nas.errors import OutputError
 from spark_nas.search.records import CurvePoint, Job, JobKey, Result, Trial
@@ -48,7 +48,11 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("seconds", pa.float64(), "how long it took"),
     ("executor", pa.string(), "where it ran: host/pid, with the GPU's address where there is one"),
     ("attempt", pa.int64(), "1, or more when earlier attempts were lost with their worker"),
-    ("environment", pa.map_(pa.string(), pa.string()), "versions and device of the job where they differ from run.json"),
+    (
+        "environment",
+        pa.map_(pa.string(), pa.string()),
+        "versions and device of the job where they differ from run.json",
+    ),
 )
 SCHEMA = pa.schema([(name, kind) for name, kind, _ in COLUMNS], metadata={"spark_nas": str(SCHEMA_VERSION)})
 

@@ -54,5 +54,5 @@ def test_a_damaged_commit_is_named(tmp_path: Path) -> None:
     jobs = CommittedJobs(LocalFiles(tmp_path))
     jobs.commit(RESULT, None)
     (tmp_path / "checkpoints/000003/1/commit.json").write_bytes(b'{"result": ')
-    with pytest.raises(JobError, match="commit.json"):
+    with pytest.raises(JobError, match=r"commit\.json"):
         jobs.committed(KEY)

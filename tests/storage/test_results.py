@@ -75,9 +75,7 @@ def test_a_damaged_part_is_named(tmp_path: Path, damage: bytes | None) -> None:
 
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
-    pq.write_table(
-        SCHEMA.with_metadata({"spark_nas": "999"}).empty_table(), tmp_path / "results/part-00000000.parquet"
-    )
+    pq.write_table(SCHEMA.with_metadata({"spark_nas": "999"}).empty_table(), tmp_path / "results/part-00000000.parquet")
     with pytest.raises(OutputError, match="schema 999"):
         read_table(LocalFiles(tmp_path))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from plotly.subplots import make_subplots  # type: ignore[import-untyped]
 
 from spark_nas.report.style import FAINT, Drawn, axis, base, level_colours, loss_scale, thinned
 from spark_nas.report.view import RunView, duration, time_unit
+from spark_nas.search.records import Result
 
 _MOST_LINES = 7
 
@@ -28,31 +31,11 @@ def draw(view: RunView) -> Drawn:
     colours = level_colours(levels)
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)
     shown: list[float] = []
+    times = ([end / length for end in ends], [float(s) for s in spent])
     for level in levels:
-        steps: list[tuple[int, float, int]] = []
-        for index, result in enumerate(done):
-            if result.usable and result.job.resource == level and (not steps or result.loss < steps[-1][1]):
-                steps.append((index, result.loss, result.job.trial.trial_id))
+        steps = _best_so_far(done, level)
         shown += [loss for _, loss, _ in steps]
-        last = len(done) - 1
-        points = [*steps, (last, steps[-1][1], steps[-1][2])]
-        for column, x in ((1, [end / length for end in ends]), (2, [float(s) for s in spent])):
-            figure.add_trace(
-                go.Scatter(
-                    x=[x[index] for index, _, _ in points],
-                    y=[loss for _, loss, _ in points],
-                    customdata=[trial for _, _, trial in points],
-                    name=view.units(level),
-                    legendgroup=str(level),
-                    showlegend=column == 1,
-                    mode="lines+markers" if len(steps) < 30 else "lines",
-                    line={"shape": "hv", "color": colours[level], "width": 3.5 if level == levels[-1] else 1.8},
-                    marker={"size": [6 if level == levels[-1] else 4] * len(steps) + [0], "color": colours[level]},
-                    hovertemplate=f"trial %{{customdata}}<br>loss %{{y:.4g}} after {view.units(level)}<extra></extra>",
-                ),
-                row=1,
-                col=column,
-            )
+        _add_level(figure, view, level, steps, times, colours[level], boldest=level == levels[-1])
     _pauses(figure, view, length)
     figure.update_layout(base(400, legend_title_text="best after "))
     figure.update_xaxes(axis(f"wall time ({unit})", rangemode="tozero"), row=1, col=1)
@@ -60,6 +43,46 @@ def draw(view: RunView) -> Drawn:
     figure.update_yaxes(axis("", **loss_scale(shown)))
     figure.update_yaxes(title_text="validation loss, best so far", row=1, col=1)
     return Drawn(name, title, _caption(view, len(levels), len(usable_levels)), figure)
+
+
+def _best_so_far(done: Sequence[Result], level: int) -> list[tuple[int, float, int]]:
+    """(position in `done`, loss, trial) wherever the best loss at a level of training improves."""
+    steps: list[tuple[int, float, int]] = []
+    for index, result in enumerate(done):
+        if result.usable and result.job.resource == level and (not steps or result.loss < steps[-1][1]):
+            steps.append((index, result.loss, result.job.trial.trial_id))
+    return steps
+
+
+def _add_level(
+    figure: go.Figure,
+    view: RunView,
+    level: int,
+    steps: Sequence[tuple[int, float, int]],
+    times: tuple[Sequence[float], Sequence[float]],
+    colour: str,
+    *,
+    boldest: bool,
+) -> None:
+    """One step line in both panels, drawn on to the end of the search."""
+    points = [*steps, (len(times[0]) - 1, steps[-1][1], steps[-1][2])]
+    for column, x in enumerate(times, start=1):
+        figure.add_trace(
+            go.Scatter(
+                x=[x[index] for index, _, _ in points],
+                y=[loss for _, loss, _ in points],
+                customdata=[trial for _, _, trial in points],
+                name=view.units(level),
+                legendgroup=str(level),
+                showlegend=column == 1,
+                mode="lines+markers" if len(steps) < 30 else "lines",
+                line={"shape": "hv", "color": colour, "width": 3.5 if boldest else 1.8},
+                marker={"size": [6 if boldest else 4] * len(steps) + [0], "color": colour},
+                hovertemplate=f"trial %{{customdata}}<br>loss %{{y:.4g}} after {view.units(level)}<extra></extra>",
+            ),
+            row=1,
+            col=column,
+        )
 
 
 def _pauses(figure: go.Figure, view: RunView, length: float) -> None:

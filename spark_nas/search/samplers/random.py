@@ -135,7 +135,10 @@ class RandomSampler:
         start = self._space.sample(self._rng)
         seen = {start}
         walk = [start]
+        size = self._space.size()
         for architecture in walk:
+            if len(walk) == size:
+                break  # a space whose every point neighbours every other would be walked in quadratic time
             for neighbour in self._space.neighbours(architecture):
                 if neighbour not in seen:
                     seen.add(neighbour)

@@ -1,0 +1,1 @@
+"""For how long each trial is trained, and which may go on."""
