@@ -13,6 +13,7 @@ import dataclasses
 import difflib
 import importlib
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ class Budget:
     def __post_init__(self) -> None:
         for key in ("seconds", "jobs", "resource"):
             value = getattr(self, key)
-            if value is not None and value <= 0:
+            if value is not None and not value > 0:  # said this way, NaN is refused too
                 raise OptionError(key, value, "must be greater than 0, or left out for no limit")
         for key in ("attempts", "failures"):
             if getattr(self, key) < 1:
@@ -115,7 +116,7 @@ def parse(raw: Mapping[str, Any], components: Components, file: str = "<experime
     known = [*_PLAIN, *components, "recipe", "budget", "retrain"]
     for key in raw:
         if key not in known:
-            raise ConfigError(file, key, raw[key], f"unknown key{_nearest(key, known)}")
+            raise ConfigError(file, str(key), raw[key], f"unknown key{_nearest(str(key), known)}")
     values: dict[str, Any] = {"raw": raw, "file": file}
     for key, kind in _PLAIN.items():
         if key in raw:
@@ -124,7 +125,7 @@ def parse(raw: Mapping[str, Any], components: Components, file: str = "<experime
     if values.get("seed", 1) < 1:
         raise ConfigError(file, "seed", values["seed"], "must be at least 1")
     for section, names in components.items():
-        if section in raw or section in _OPTIONAL - {"data"}:
+        if raw.get(section) is not None or section in _OPTIONAL - {"data"}:
             values[section] = _component(section, names, raw.get(section), file)
         elif section != "data":
             raise ConfigError(file, section, None, f"missing section; one of: {', '.join(sorted(names))}")
@@ -169,7 +170,7 @@ def _component(section: str, names: Mapping[str, str], value: object, file: str)
     if not isinstance(value, Mapping):
         raise ConfigError(file, section, value, "must be a name, or a mapping with a name and options")
     name = value.get("name", _DEFAULT_NAMES.get(section))
-    if name not in names:
+    if not isinstance(name, str) or name not in names:
         remedy = f"unknown {section}{_nearest(str(name), list(names))}" if name else "needs a name"
         raise ConfigError(file, f"{section}.name", name, f"{remedy}; one of: {', '.join(sorted(names))}")
     options = {key: v for key, v in value.items() if key != "name"}
@@ -281,7 +282,7 @@ def _check_union(value: object, arguments: tuple[Any, ...], file: str, path: str
 
 
 def _check_scalar(value: object, kind: type, file: str, path: str) -> object:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

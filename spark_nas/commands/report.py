@@ -42,6 +42,8 @@ def view_of(run: Run) -> RunView:
     retrained = run.retrained()
     if retrained is not None and (best is None or retrained["trial_id"] != best.job.trial.trial_id):
         retrained = None  # the search has gone on and found a better one since
+    if retrained is not None and retrained["seeds"] == 1:
+        retrained = {name: value for name, value in retrained.items() if name != "test_accuracy_std"}
     output, run_id = run.files.root.rsplit("/", 1)
     return RunView(
         run_id=run.record["run_id"],

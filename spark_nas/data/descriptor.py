@@ -106,7 +106,7 @@ class Descriptor:
         """Parse and check; raises DataError naming `file`, the key and the remedy."""
         try:
             document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{file}: not JSON ({error}); {_REMEDY}") from None
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise DataError(f"{file}: not a {FORMAT} descriptor; {_REMEDY}")

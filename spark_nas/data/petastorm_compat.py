@@ -3,8 +3,8 @@
 petastorm 0.12.1 is the last release that loses no rows, but it stops at pyarrow 14 and numpy 1.26 (uber/petastorm#805).
 `install()` closes the gap without touching pyarrow or numpy for anybody else:
 
-- while petastorm is imported, the long removed modules `pyarrow.filesystem` and `pyarrow.hdfs` (and `distutils.version`
-  on Python 3.12) stand in `sys.modules`; afterwards they are gone again;
+- while petastorm is imported, stand-ins for the removed modules `pyarrow.filesystem`, `pyarrow.hdfs` and `distutils`
+  (which before Python 3.12 would warn) are in `sys.modules`; afterwards they are gone again;
 - petastorm's own modules get `Legacy` in place of `pyarrow.parquet` and `_Numpy1` in place of numpy;
 - **metadata is never read**: the Unischema in `_common_metadata` is a pickle, and petastorm's "restricted" unpickler
   lets `builtins.eval` through. `get_schema` always answers "none", and the unpickler itself refuses;
@@ -74,18 +74,16 @@ def _stand_ins() -> Iterator[None]:
     class Removed:
         """Takes the place of a class that current pyarrow no longer has."""
 
-    wanted = {"pyarrow.filesystem": {"LocalFileSystem": Removed}, "pyarrow.hdfs": {"HadoopFileSystem": Removed}}
-    if sys.version_info >= (3, 12):
-        wanted |= {"distutils": {}, "distutils.version": {"LooseVersion": Removed}}
-    added = []
-    for name, attributes in wanted.items():
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            module = ModuleType(name)
-            vars(module).update(attributes)
-            sys.modules[name] = module
-            added.append(name)
+    wanted = {
+        "pyarrow.filesystem": {"LocalFileSystem": Removed},
+        "pyarrow.hdfs": {"HadoopFileSystem": Removed},
+        "distutils": {},
+        "distutils.version": {"LooseVersion": Removed},
+    }
+    added = [name for name in wanted if name not in sys.modules]
+    for name in added:
+        sys.modules[name] = ModuleType(name)
+        vars(sys.modules[name]).update(wanted[name])
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -25,14 +26,12 @@ from numpy.typing import NDArray
 
 from spark_nas.data.descriptor import FILE_NAME, Descriptor, ShardFile, Split
 from spark_nas.data.shards import RESULT_SCHEMA, ShardPlan, plan_shards, stage, write_shards
-from spark_nas.data.sources.base import SPLITS, Arrays, Source
+from spark_nas.data.sources.base import SPLITS, Arrays, Raw, Source
 from spark_nas.data.splitting import SplitPlan, plan_splits
 from spark_nas.errors import DataError, OutputError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-    Rows = tuple[Arrays, NDArray[np.int64]]
 
 STAGING = ".staging"
 _CHUNK = 4096
@@ -68,21 +67,41 @@ def prepare(
         DataError: the source is unusable, or has too few rows for the shards; nothing is written.
         OutputError: the output holds a data set already, or something else, or cannot be written.
     """
-    if shards < 1:
-        raise DataError(f"shards: {shards}: must be at least 1")
     output = Path(output).absolute()
     _check_output(output, overwrite)
     raw = source.read()
     splits = plan_splits(raw, seed, valid_fraction, test_fraction)
+    _check_rows(raw, splits, shards)
+    descriptor = _describe(raw, splits, name or raw.name, seed)
+    _clear(output)
+    complete = replace(descriptor, splits=_write(spark, output, splits, shards, descriptor.example_bytes))
+    _publish(output, complete)
+    return complete
+
+
+def _publish(output: Path, descriptor: Descriptor) -> None:
+    """Write `descriptor.json`, atomically."""
+    temporary = output / f".{FILE_NAME}.tmp"
+    temporary.write_text(descriptor.to_json(), encoding="utf-8")
+    os.replace(temporary, output / FILE_NAME)
+
+
+def _check_rows(raw: Raw, splits: SplitPlan, shards: int) -> None:
+    if shards < 1:
+        raise DataError(f"shards: {shards}: must be at least 1")
     for split, (_, rows) in splits.splits.items():
         if len(rows) < shards:
             raise DataError(
                 f"{raw.where}: split {split!r} has {len(rows)} rows for {shards} shards; ask for fewer shards"
             )
+
+
+def _describe(raw: Raw, splits: SplitPlan, name: str, seed: int) -> Descriptor:
+    """All that is known before anything is written: everything but the files."""
     mean, std = moments(*splits.splits["train"])
     x = raw.splits["train"].x
-    descriptor = Descriptor(
-        name=name or raw.name,
+    return Descriptor(
+        name=name,
         input_shape=tuple(x.shape[1:]),
         dtype=x.dtype.name,
         classes=raw.classes,
@@ -95,13 +114,6 @@ def prepare(
         fingerprint=_fingerprint(splits, raw.classes),
         created_by=f"spark_nas {_version()}",
     )
-    _clear(output)
-    written = _write(spark, output, splits, shards, descriptor.example_bytes)
-    complete = replace(descriptor, splits=written)
-    temporary = output / f".{FILE_NAME}.tmp"
-    temporary.write_text(complete.to_json(), encoding="utf-8")
-    os.replace(temporary, output / FILE_NAME)
-    return complete
 
 
 def _version() -> str:
@@ -159,10 +171,13 @@ def _check_output(output: Path, overwrite: bool) -> None:
     foreign = [path for path in (output.iterdir() if output.is_dir() else ()) if not _ours(path)]
     if foreign:
         raise OutputError(f"{output}: holds {foreign[0].name}, which is no part of a data set; give an empty folder")
+    staging = output / STAGING
     try:
-        (output / STAGING).mkdir(parents=True, exist_ok=True)
+        staging.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror}); give a folder you may write to") from None
+    with suppress(OSError):  # what an interrupted run has staged goes when this one is sure of its source
+        staging.rmdir()
 
 
 def _ours(path: Path) -> bool:

@@ -1,8 +1,8 @@
 """Row groups of one split, decoded to numpy by petastorm: the only file of the project that uses petastorm.
 
-Plain Parquet is read with `make_batch_reader` on a thread pool. Each row group says by its `id` column where it belongs,
-so it is checked against the descriptor and put into the wanted order here, whatever the number of threads and whatever
-petastorm does: a lost, doubled, foreign or reordered row group cannot go unseen.
+Plain Parquet is read with `make_batch_reader` on a thread pool. Each row group says by its `id` column where it
+belongs, so it is checked against the descriptor and put into the wanted order here, whatever the number of threads and
+whatever petastorm does: a lost, doubled, foreign or reordered row group cannot go unseen.
 """
 
 from __future__ import annotations
@@ -64,24 +64,26 @@ def read_row_groups(
     """
     expected = descriptor.split(split).row_groups
     starts = {int(start): index for index, start in enumerate(np.cumsum((0, *expected[:-1])))}
+    groups = (_decode(b, descriptor, split, starts) for b in _batches(filesystem, descriptor, split, seed, threads))
+    yield from _in_order(groups, range(len(expected)) if order is None else order, f"{split!r} of {descriptor.name!r}")
+
+
+def _in_order(groups: Iterator[RowGroup], order: Sequence[int], where: str) -> Iterator[RowGroup]:
+    """Each row group of `order` exactly once. Raises DataError for one that comes twice, or not at all."""
     waiting: dict[int, RowGroup] = {}
-    wanted = iter(range(len(expected)) if order is None else order)
-    following = next(wanted)
+    seen: set[int] = set()
     done = 0
-    for batch in _batches(filesystem, descriptor, split, seed, threads):
-        group = _decode(batch, descriptor, split, starts)
-        if group.position in waiting:
-            raise DataError(f"split {split!r} of {descriptor.name!r}: row group {group.position} was read twice")
+    for group in groups:
+        if group.position in seen:
+            raise DataError(f"split {where}: row group {group.position} was read twice; prepare the data again")
+        seen.add(group.position)
         waiting[group.position] = group
-        while following in waiting:
-            yield waiting.pop(following)
+        while done < len(order) and order[done] in waiting:
+            yield waiting.pop(order[done])
             done += 1
-            following = next(wanted, -1)
-    if done != len(expected) or waiting:
-        rows = sum(expected)
+    if done != len(order):
         raise DataError(
-            f"split {split!r} of {descriptor.name!r}: read {done} of {len(expected)} row groups ({rows} rows by the "
-            "descriptor): the epoch is incomplete; prepare the data again"
+            f"split {where}: read {done} of {len(order)} row groups: the epoch is incomplete; prepare the data again"
         )
 
 

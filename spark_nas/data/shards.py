@@ -1,8 +1,8 @@
 """Shards: how a split is cut into files and row groups, and the function by which an executor writes one file.
 
 The unit that petastorm shuffles and hands to reader shards is the row group, so every file is one shard and has at
-least one; row groups are kept at a few MiB so that a window of them fits in memory. Pages carry checksums: a flipped bit
-in a shard is an error when it is read, not a wrong pixel.
+least one; row groups are kept at a few MiB so that a window of them fits in memory. Pages carry checksums: a flipped
+bit in a shard is an error when it is read, not a wrong pixel.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def plan_splits(raw: Raw, seed: int, valid_fraction: float, test_fraction: float
 
 
 def carve(y: NDArray[np.int64], rows: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """`count` of `rows`, sorted: drawn without replacement, each class by its share of `y[rows]` (largest remainders)."""
+    """`count` of `rows`, sorted: drawn without replacement, each class by its share (largest remainders)."""
     rng = np.random.default_rng(seed)
     labels, sizes = np.unique(y[rows], return_counts=True)
     shares = count * sizes / max(1, len(rows))

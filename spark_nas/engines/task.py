@@ -196,8 +196,9 @@ def _environment(place: Place) -> dict[str, str]:
 
 
 def _floats(values: Mapping[str, float]) -> dict[str, float]:
-    # numpy's and torch's scalars do not travel as JSON
-    return {name: float(value) for name, value in values.items()}
+    # numpy's and torch's scalars do not travel as JSON, which on its way also sorts the names: so the table of every
+    # engine is the same to the last byte
+    return {name: float(values[name]) for name in sorted(values)}
 
 
 def _reach(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -52,7 +52,7 @@ class RunView:
 
     @cached_property
     def metric(self) -> str | None:
-        """The metric shown next to the loss: accuracy where there is one, else the first that all rows know."""
+        """The metric shown next to the loss: an accuracy or validation measure, else the first that all rows know."""
         usable = [result for result in self.results if result.usable]
         if not usable:
             return None
@@ -101,6 +101,13 @@ class RunView:
     def clock(self) -> Clock:
         """Seconds since the start of the run, without the pauses in which nothing ran."""
         return Clock.of(self.results)
+
+
+def _interest(metric: str) -> tuple[int, str]:
+    """What a reader would rather see comes first; settings that are recorded as metrics come last."""
+    ranks = ("accuracy", "valid_loss", "valid", "loss", "error")
+    setting = metric in ("learning_rate", "parameters")
+    return next((rank for rank, word in enumerate(ranks) if word in metric), len(ranks) + setting), metric
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ SECOND = Result(
     Job(Trial(0, Architecture({"e": "skip"}), {"lr": 0.5, "n": 3}), 1, 3, JobKey(0, 0)),
     "failed",
     error="Diverged: NaN\nTraceback",
-    environment={"torch": "2", "python": "3"},
+    environment={"python": "3", "torch": "2"},
 )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-
 from numpy.typing import NDArray
 
 from spark_nas.data.sources.base import SPLITS, Arrays, Raw, check_size

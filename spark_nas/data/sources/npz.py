@@ -1,8 +1,8 @@
 """Arrays in a .npz file: `x_train`, `y_train` and perhaps `x_valid`, `y_valid`, `x_test`, `y_test`; or just `x`, `y`.
 
-`classes` may hold the class names (an array of strings). Nothing is unpickled. Examples are [rows, C, H, W], [rows, C, L]
-or [rows, F]; images that come channels last ([rows, H, W, 1 or 3]) are turned round, and bytes of [rows, H, W] are taken
-for grey images.
+`classes` may hold the class names (an array of strings). Nothing is unpickled. Examples are [rows, C, H, W],
+[rows, C, L] or [rows, F]; images that come channels last ([rows, H, W, 1 or 3]) are turned round, and bytes of
+[rows, H, W] are taken for grey images.
 """
 
 from __future__ import annotations

@@ -1,0 +1,66 @@
+"""Prepared data sets that the tests of this folder read; each is written once, by the real Spark."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from spark_nas.data import shards as shards_module
+from spark_nas.data.cache import DECODED
+from spark_nas.data.prepare import prepare
+from spark_nas.data.sources import Digits, Npz
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROWS, SHAPE, CLASSES = 1000, (2, 3), 5
+GROUP_ROWS = 40
+
+
+def numbered(first: int, rows: int) -> NDArray[np.float32]:
+    """Examples of which each says its own number."""
+    return np.arange(first * 6, (first + rows) * 6, dtype=np.float32).reshape(rows, *SHAPE)
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> Iterator[None]:
+    """No test finds what another has decoded."""
+    DECODED.clear()
+    yield
+    DECODED.clear()
+
+
+@pytest.fixture(scope="session")
+def digits_folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits in 4 shards a split; one row group a file. Not to be changed."""
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    prepare(spark, Digits(), folder, shards=4)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def numbered_folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1000 examples that say their own number, of 5 classes, in 3 shards a split and small row groups. Not to be changed."""
+    folder = tmp_path_factory.mktemp("data") / "numbered"
+    file = folder.with_suffix(".npz")
+    np.savez(file, x=numbered(0, ROWS), y=np.arange(ROWS) % CLASSES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards_module, "ROW_GROUP_BYTES", GROUP_ROWS * 24)
+        prepare(spark, Npz(str(file)), folder, shards=3)
+    return folder
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """`copy_of(folder)` is a copy that the test may damage."""
+
+    def copy(folder: Path) -> Path:
+        return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+    return copy

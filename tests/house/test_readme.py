@@ -1,0 +1,28 @@
+"""The README says what is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from spark_nas.assemble import COMPONENTS
+from spark_nas.storage.results import COLUMNS
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_it_documents_every_column_of_the_results_table() -> None:
+    documented = re.findall(r"^\| `(\w+)` \| .* \| (.+) \|$", README, flags=re.MULTILINE)
+    assert [(name, meaning) for name, _, meaning in COLUMNS] == documented
+
+
+def test_it_names_every_component() -> None:
+    missing = {name for axis, names in COMPONENTS.items() if axis != "data" for name in names if f"`{name}`" not in README}
+    assert missing == set()
+
+
+def test_its_links_lead_somewhere() -> None:
+    root = Path(__file__).resolve().parents[2]
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (root / link).exists()] == []
