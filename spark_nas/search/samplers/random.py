@@ -13,6 +13,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from random import Random
 from typing import Protocol
 
@@ -136,9 +137,8 @@ class RandomSampler:
         seen = {start}
         walk = [start]
         size = self._space.size()
-        for architecture in walk:
-            if len(walk) == size:
-                break  # a space whose every point neighbours every other would be walked in quadratic time
+        # Stopping at the size keeps a space whose every point neighbours every other from quadratic time.
+        for architecture in takewhile(lambda _: len(walk) != size, walk):
             for neighbour in self._space.neighbours(architecture):
                 if neighbour not in seen:
                     seen.add(neighbour)
