@@ -106,6 +106,7 @@ def assemble(experiment: Experiment) -> Parts:
     space = experiment.space.build()
     with _Located(experiment, "evaluator"):
         evaluator = experiment.evaluator.build(space, dataset, experiment.scheduler.max_resource)
+    _check_resources(experiment, evaluator)
     return Parts(experiment, space, build_recipes(experiment), dataset, evaluator)
 
 
@@ -152,16 +153,34 @@ def _checked(experiment: Experiment) -> Experiment:
     return experiment
 
 
+def _check_resources(experiment: Experiment, evaluator: Evaluator) -> None:
+    """A table knows only some resources: every rung must be one of them. Raises ConfigError."""
+    known = getattr(evaluator, "resources", None)
+    rungs = sorted({resource for bracket in experiment.scheduler.plan() for resource in bracket.resources})
+    for resource in rungs:
+        if known is not None and resource not in known:
+            remedy = f"has a rung at {resource}, but {describe(experiment.evaluator)['name']} knows only "
+            remedy += f"{known[0]} to {known[-1]}" if len(known) > 1 else f"{known[0]}: use full_training"
+            raise ConfigError(experiment.file, "scheduler.name", describe(experiment.scheduler)["name"], remedy)
+
+
 class _Located:
-    """Turns an OptionError inside into a ConfigError that names the file and the section."""
+    """Turns an OptionError inside into a ConfigError that names the file, and the section whose option it is."""
 
     def __init__(self, experiment: Experiment, section: str) -> None:
-        self._file, self._section = experiment.file, section
+        self._experiment, self._section = experiment, section
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OptionError) and not isinstance(error, ConfigError):
-            key = f"{self._section}.{error.key}" if self._section else error.key
-            raise ConfigError(self._file, key, error.value, error.remedy) from error
+            raise ConfigError(self._experiment.file, self._place(error.key), error.value, error.remedy) from error
+
+    def _place(self, key: str) -> str:
+        """A component may refuse an option of another one: an evaluator the scheduler's max_resource."""
+        for section in (self._section, *COMPONENTS) if self._section else ():
+            options = getattr(self._experiment, section)
+            if options is not None and key in {field.name for field in dataclasses.fields(options)}:
+                return f"{section}.{key}"
+        return key

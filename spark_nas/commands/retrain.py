@@ -12,7 +12,7 @@ import statistics
 from dataclasses import replace
 from typing import Any
 
-from spark_nas.assemble import Parts
+from spark_nas.assemble import Parts, describe
 from spark_nas.commands.runs import RETRAINED, Run, add_run_argument
 from spark_nas.commands.search import drive
 from spark_nas.errors import OutputError, SearchFailed, UsageError
@@ -54,14 +54,19 @@ def retrain(run: Run, epochs: int | None = None, seeds: int | None = None) -> di
     if best is None:
         raise OutputError(f"{run.files.root}: no trial has completed; there is nothing to retrain yet")
     options = run.experiment.retrain
-    options = replace(options, epochs=epochs or options.epochs, seeds=seeds or options.seeds)
+    options = replace(
+        options,
+        epochs=options.epochs if epochs is None else epochs,
+        seeds=options.seeds if seeds is None else seeds,
+    )
     epochs = options.epochs or int(run.record["max_resource"])
-    parts = _parts(run, best, epochs, options.seeds)
     name = f"retrain/trial-{best.job.trial.trial_id:06d}-epochs-{epochs}"
     files = LocalFiles(f"{run.files.root}/{name}")
     log = ParquetLog(files, run.record["run_id"], run.record["environment"])
-    drive(parts, log, files, None)
-    summary = _summary(best, epochs, [result for result, _ in log.rows()][: options.seeds])
+    seeds = max([options.seeds, *(asked for _, asked in log.rows())])  # it may have been asked for more before
+    drive(_parts(run, best, epochs, seeds), log, files, None)
+    results = sorted((result for result, _ in log.rows()), key=lambda result: result.job.key)
+    summary = _summary(best, epochs, results[: options.seeds])
     run.files.write(RETRAINED, json.dumps(summary, indent=2).encode())
     return summary
 
@@ -71,7 +76,8 @@ def _parts(run: Run, best: Result, epochs: int, seeds: int) -> Parts:
     parts = run.parts()
     options = parts.experiment.evaluator
     if not hasattr(options, "build_retraining"):
-        raise UsageError(f"evaluator {options!r} looks results up in a table: there is nothing to retrain")
+        name = describe(options)["name"]
+        raise UsageError(f"{run.files.root}: evaluator {name!r} trains no network: there is nothing to retrain")
     evaluator = options.build_retraining(
         parts.space, parts.dataset, epochs, use_valid=parts.experiment.retrain.use_valid
     )
@@ -81,6 +87,7 @@ def _parts(run: Run, best: Result, epochs: int, seeds: int) -> Parts:
         sampler=Listed((Proposal(trial.architecture, trial.recipe),) * seeds),
         scheduler=FullTraining(trials=seeds, max_resource=epochs),
         seed=derive_seed(parts.experiment.seed, "retrain"),
+        budget=replace(parts.experiment.budget, seconds=None, jobs=None, resource=None),  # those are the search's
     )
     return replace(parts, experiment=experiment, evaluator=evaluator)
 

@@ -3,8 +3,8 @@
 petastorm 0.12.1 is the last release that loses no rows, but it stops at pyarrow 14 and numpy 1.26 (uber/petastorm#805).
 `install()` closes the gap without touching pyarrow or numpy for anybody else:
 
-- while petastorm is imported, stand-ins for the removed modules `pyarrow.filesystem`, `pyarrow.hdfs` and `distutils`
-  (which before Python 3.12 would warn) are in `sys.modules`; afterwards they are gone again;
+- while petastorm is imported, stand-ins for the modules that are gone (`pyarrow.filesystem`, `pyarrow.hdfs`; on Python
+  3.12 `distutils`) are in `sys.modules`, and that `distutils` is deprecated is not said; afterwards all is as before;
 - petastorm's own modules get `Legacy` in place of `pyarrow.parquet` and `_Numpy1` in place of numpy;
 - **metadata is never read**: the Unischema in `_common_metadata` is a pickle, and petastorm's "restricted" unpickler
   lets `builtins.eval` through. `get_schema` always answers "none", and the unpickler itself refuses;
@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -80,15 +81,21 @@ def _stand_ins() -> Iterator[None]:
         "distutils": {},
         "distutils.version": {"LooseVersion": Removed},
     }
-    added = [name for name in wanted if name not in sys.modules]
-    for name in added:
-        sys.modules[name] = ModuleType(name)
-        vars(sys.modules[name]).update(wanted[name])
-    try:
-        yield
-    finally:
-        for name in added:
-            sys.modules.pop(name, None)
+    added = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            for name, attributes in wanted.items():
+                try:
+                    importlib.import_module(name)
+                except ImportError:
+                    sys.modules[name] = ModuleType(name)
+                    vars(sys.modules[name]).update(attributes)
+                    added.append(name)
+            yield
+        finally:
+            for name in added:
+                sys.modules.pop(name, None)
 
 
 def _patch() -> None:
@@ -194,10 +201,15 @@ class Piece:
             with self._open(self.path) as handle:
                 file = pq.ParquetFile(handle, page_checksum_verification=True)
                 if self.row_group is None:
-                    return file.read(columns=names, use_threads=False).combine_chunks()
-                return file.read_row_group(self.row_group, columns=names, use_threads=False).combine_chunks()
+                    table = file.read(columns=names, use_threads=False).combine_chunks()
+                else:
+                    table = file.read_row_group(self.row_group, columns=names, use_threads=False).combine_chunks()
         except _READ_ERRORS as error:
             raise _corrupt(self.path, error) from error
+        missing = sorted(set(names or ()) - set(table.column_names))
+        if missing:  # pyarrow leaves out what is not there, and petastorm would stumble over it later
+            raise _corrupt(self.path, KeyError(f"no column {', '.join(missing)}"))
+        return table
 
 
 class Dataset:

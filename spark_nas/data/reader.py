@@ -65,7 +65,8 @@ def read_row_groups(
     expected = descriptor.split(split).row_groups
     starts = {int(start): index for index, start in enumerate(np.cumsum((0, *expected[:-1])))}
     groups = (_decode(b, descriptor, split, starts) for b in _batches(filesystem, descriptor, split, seed, threads))
-    yield from _in_order(groups, range(len(expected)) if order is None else order, f"{split!r} of {descriptor.name!r}")
+    where = f"split {split!r} of {descriptor.name!r}"
+    yield from _in_order(groups, range(len(expected)) if order is None else order, where)
 
 
 def _in_order(groups: Iterator[RowGroup], order: Sequence[int], where: str) -> Iterator[RowGroup]:
@@ -75,7 +76,7 @@ def _in_order(groups: Iterator[RowGroup], order: Sequence[int], where: str) -> I
     done = 0
     for group in groups:
         if group.position in seen:
-            raise DataError(f"split {where}: row group {group.position} was read twice; prepare the data again")
+            raise DataError(f"{where}: row group {group.position} was read twice; prepare the data again")
         seen.add(group.position)
         waiting[group.position] = group
         while done < len(order) and order[done] in waiting:
@@ -83,7 +84,8 @@ def _in_order(groups: Iterator[RowGroup], order: Sequence[int], where: str) -> I
             done += 1
     if done != len(order):
         raise DataError(
-            f"split {where}: read {done} of {len(order)} row groups: the epoch is incomplete; prepare the data again"
+            f"{where}: read {done} of {len(order)} row groups ({len(seen)} came): the epoch is incomplete; "
+            "prepare the data again"
         )
 
 
@@ -133,7 +135,10 @@ def _decode(
         )
     if y.dtype != np.int64 or y.min() < 0 or y.max() >= len(descriptor.classes):
         raise DataError(f"{where}: row group {index} has labels outside 0..{len(descriptor.classes) - 1}")
-    content = b"".join(batch.x)
+    try:
+        content = b"".join(batch.x)
+    except TypeError:  # a null, or a column of another type
+        raise DataError(f"{where}: row group {index} holds an x that is not bytes; prepare the data again") from None
     if len(content) != len(ids) * descriptor.example_bytes:
         size = descriptor.example_bytes
         raise DataError(f"{where}: row group {index} has {len(content)} bytes of x, not {len(ids)} x {size}")

@@ -57,11 +57,14 @@ class LocalFiles:
         return str(self._root)
 
     def read(self, name: str) -> bytes | None:
-        """The content, or None when there is no such file."""
+        """The content, or None when there is no such file. Raises OutputError when it cannot be read."""
+        path = self._path(name)
         try:
-            return self._path(name).read_bytes()
-        except FileNotFoundError:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise OutputError(f"cannot read {path}: {error.strerror or error}") from error
 
     def write(self, name: str, content: bytes) -> None:
         """Create or replace, atomically."""

@@ -16,6 +16,7 @@ from spark_nas.storage.files import Files
 
 RECORD_VERSION = 1
 _NAME = "run.json"
+_NEEDED = ("run_id", "experiment", "file", "identity", "max_resource", "environment")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -36,10 +37,13 @@ def read_record(files: Files) -> dict[str, Any] | None:
     try:
         record = json.loads(content)
         version = record["record_version"]
+        missing = [key for key in _NEEDED if key not in record]
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{files.root}/{_NAME} is not a run record: {error!r}") from error
     if version != RECORD_VERSION:
         raise OutputError(f"{files.root}/{_NAME} has version {version}, this version reads {RECORD_VERSION}")
+    if missing:
+        raise OutputError(f"{files.root}/{_NAME} is not a run record: it has no {', '.join(missing)}")
     return dict(record)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any
@@ -22,6 +23,7 @@ from spark_nas.spaces.core import Architecture
 from spark_nas.storage.files import Files
 
 SCHEMA_VERSION = 1
+_PART = re.compile(r"part-[0-9]{8}\.parquet")
 
 _METRICS = pa.map_(pa.string(), pa.float64())
 _POINT = pa.struct([("resource", pa.int64()), ("loss", pa.float64()), ("metrics", _METRICS)])
@@ -67,7 +69,7 @@ class ParquetLog:
         self._files, self._run_id = files, run_id
         self._environment = dict(environment or {})
         names = _parts(files)
-        self._next = int(names[-1].split("-")[1].split(".")[0]) + 1 if names else 0
+        self._next = int(names[-1][5:13]) + 1 if names else 0
 
     def append(self, results: Sequence[Result], asked: int) -> None:
         """Write one part, durably. Raises OutputError when the part is there: another driver is writing."""
@@ -105,7 +107,7 @@ def read_table(files: Files) -> pa.Table:
 
 
 def _parts(files: Files) -> list[str]:
-    return [name for name in files.list("results") if name.startswith("part-") and name.endswith(".parquet")]
+    return [name for name in files.list("results") if _PART.fullmatch(name)]
 
 
 def _row(result: Result, asked: int, run_id: str, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from spark_nas.data import shards as shards_module
 from spark_nas.data.cache import DECODED
 from spark_nas.data.prepare import prepare
-from spark_nas.data.sources import Digits, Npz
+from spark_nas.data.sources import Arrays, Digits, Npz, Raw
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,7 +47,7 @@ def digits_folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def numbered_folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1000 examples that say their own number, of 5 classes, in 3 shards a split and small row groups. Not to be changed."""
+    """1000 examples of 5 classes that say their own number, in 3 shards and small row groups. Not to be changed."""
     folder = tmp_path_factory.mktemp("data") / "numbered"
     file = folder.with_suffix(".npz")
     np.savez(file, x=numbered(0, ROWS), y=np.arange(ROWS) % CLASSES)
@@ -64,3 +65,28 @@ def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
         return Path(shutil.copytree(folder, tmp_path / "copy"))
 
     return copy
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A source that is arrays already."""
+
+    raw: Raw
+
+    def read(self) -> Raw:
+        return self.raw
+
+
+def make_raw(rows: int = 600, shape: tuple[int, ...] = (3, 5, 4)) -> Raw:
+    """Random bytes of three classes."""
+    x = np.random.default_rng(7).integers(0, 200, (rows, *shape)).astype(np.uint8)
+    arrays = Arrays(x, np.arange(rows, dtype=np.int64) % 3)
+    return Raw("random", "random.npz", "random numbers", ("a", "b", "c"), {"train": arrays})
+
+
+@pytest.fixture(scope="session")
+def many_groups(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 rows in 12 shards, so that a shuffle window smaller than the set can be chosen. Not to be changed."""
+    output = tmp_path_factory.mktemp("many") / "data"
+    prepare(spark, InMemory(make_raw()), output, shards=12)
+    return output

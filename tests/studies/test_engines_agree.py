@@ -14,12 +14,15 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_nas.cli import main
+from spark_nas.commands.runs import Run
+from spark_nas.driver import replay
 from tests.cluster import Cluster, spark_environment, standalone_cluster
-from tests.studies.searches import LOCAL, ROUNDS, arguments, cut, rows_of, search, table, write_experiment
+from tests.studies.searches import LOCAL, ROUNDS, RUN_ID, arguments, cut, rows_of, search, table, write_experiment
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 JOBS = 22
+REPOSITORY = Path(__file__).resolve().parents[2]
 EXECUTORS = [1, 2]
 
 
@@ -30,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def digits(folder: Path, spark: SparkSession) -> Path:
-    output = ["--output", str(folder / "digits"), "--shards", "2", "--test-fraction", "0.6"]  # to train on few
+    output = ["--output", str(folder / "digits"), "--shards", "2", "--test-fraction", "0.8"]  # to train on few
     assert 0 == main(["prepare-data", "digits", *output])
     return folder / "digits"
 
@@ -53,29 +56,25 @@ def cell(folder: Path, digits: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def on_clusters(cell: Path, folder: Path) -> dict[int, Path]:
-    """The runs of `cell` on a standalone cluster, with 1 and with 2 executors, side by side."""
+    """The runs of `cell` on a standalone cluster, with 1 executor and then with 2, from a process of their own."""
     outputs = {executors: cell.parent / f"executors-{executors}" for executors in EXECUTORS}
     place = folder / "cluster"
     place.mkdir()
-    with standalone_cluster(place, workers=sum(EXECUTORS)) as cluster:
-        running = [_start(cell, outputs[executors], cluster, executors) for executors in EXECUTORS]
-        said = [process.communicate(timeout=240)[0] for process in running]
-    assert [0, 0] == [process.returncode for process in running], "\n".join(text[-3000:] for text in said)
+    with standalone_cluster(place, workers=max(EXECUTORS)) as cluster:
+        lines = [arguments(cell, outputs[n], [_on_executors(cluster, n)]) for n in EXECUTORS]
+        program = "import json, sys; from spark_nas.cli import main; sys.exit(sum(map(main, json.loads(sys.argv[1]))))"
+        command = [sys.executable, "-c", program, json.dumps(lines)]
+        environment = spark_environment()
+        done = subprocess.run(
+            command, check=False, env=environment, cwd=place, capture_output=True, text=True, timeout=280
+        )
+    assert 0 == done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
     return outputs
 
 
-def _start(experiment: Path, output: Path, cluster: Cluster, executors: int) -> subprocess.Popen[str]:
-    conf = json.dumps({**cluster.conf, "spark.cores.max": str(executors)})  # each executor has one core
-    setting = f"engine={{name: spark_rounds, spark: {{master: '{cluster.master}', conf: {conf}}}}}"
-    command = [sys.executable, "-m", "spark_nas.cli", *arguments(experiment, output, [setting])]
-    return subprocess.Popen(
-        command,
-        env=spark_environment(),
-        cwd=output.parent,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def _on_executors(cluster: Cluster, executors: int) -> str:
+    conf = json.dumps({**cluster.conf, "spark.cores.max": executors})  # an executor has one core
+    return f"engine={{name: spark_rounds, spark: {{master: '{cluster.master}', conf: {conf}}}}}"
 
 
 def test_the_search_meets_success_and_failure(mlp: Path, cell: Path):
@@ -123,3 +122,17 @@ def test_a_search_on_executors_resumed_locally_gives_the_same_table(
     whole = on_clusters[2]
     cut(whole, tmp_path, rows, keep_commits=False)
     assert table(whole) == search(cell, tmp_path, LOCAL)
+
+
+def test_an_asynchronous_search_on_spark_replays_exactly_from_any_prefix_of_its_table(digits: Path, tmp_path: Path):
+    search(REPOSITORY / "conf/asha.yaml", tmp_path, f"data.path={digits}")
+    run = Run(str(tmp_path / RUN_ID))
+    rows = list(run.log.rows())
+    assert len(rows) == rows[-1][1]  # whatever was asked for has been told
+    for count in range(len(rows) + 1):
+        scheduler = run.parts().scheduler()
+        flying, asked = replay(scheduler, rows[:count])
+        later = {result.job.key: result.job for result, _ in rows[count:]}
+        assert {key: later[key] for key in flying} == flying
+        assert count + len(flying) == asked
+    assert [] == scheduler.ask(10)

@@ -1,7 +1,7 @@
 """A Parquet file of encoded images, as CIFAR-10 and CIFAR-100 are passed around.
 
-Columns: `split` (train, valid, test), `label` (integer), `image` (bytes of a PNG or JPEG), and if known `name` (of the
-class).
+Columns: `split` (train, valid, test), `label` (integer), `image` (bytes of a PNG or JPEG), and if known `name`: `CLASS`
+or `CLASS/FILE`.
 """
 
 from __future__ import annotations
@@ -71,10 +71,12 @@ class EncodedParquet:
     def _classes(self, table: pa.Table, label: NDArray[np.int64]) -> tuple[str, ...]:
         names = {int(i): str(i) for i in np.unique(label)}
         if "name" in table.column_names:
-            pairs = set(zip(label.tolist(), table["name"].to_pylist(), strict=True))
-            if len(pairs) != len(names):
-                raise DataError(f"{self.path}: a label has several names; each label needs one")
-            names = {int(i): str(name) for i, name in pairs}
+            pairs = set(zip(label.tolist(), map(str, table["name"].to_pylist()), strict=True))
+            if len(pairs) != len(names):  # not the class's name, so that of the file below the class's folder
+                pairs = {(i, name.rpartition("/")[0]) for i, name in pairs}
+            if len(pairs) != len(names) or "" in dict(pairs).values():
+                raise DataError(f"{self.path}: a label has several names; name must be CLASS or CLASS/FILE")
+            names = dict(pairs)
         return tuple(names.get(i, str(i)) for i in range(max(int(label.max(initial=0)), 0) + 1))
 
 

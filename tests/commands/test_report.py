@@ -1,0 +1,130 @@
+"""`spark-nas report`: the leaderboard and one page that needs nothing else, for runs at any stage."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from spark_nas.commands.runs import Run
+from spark_nas.report.leaderboard import incumbent
+from tests.commands.answers import Command
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished search of networks on made-up losses. Never to be changed."""
+    from spark_nas.cli import main
+
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "cells.yaml").write_text("""\
+space: nas_bench_201
+recipe: {learning_rate: {float: [0.01, 0.3], log: true}}
+scheduler: {name: hyperband, max_resource: 9}
+evaluator: {name: synthetic, noise: 0.2, divergence: 0.1}
+engine: {name: simulated, workers: 3, straggler_std: 0.5}
+""")
+    arguments = ["search", str(folder / "cells.yaml"), "--output", str(folder / "runs")]
+    assert main([*arguments, "--run-id", "part", "--set", "budget.jobs=5"]) == 0
+    assert main([*arguments, "--run-id", "whole"]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(searched: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(searched / "runs/whole", tmp_path / "runs/whole"))
+
+
+class Loads(HTMLParser):
+    """What a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "srcset", "data", "poster", "action") or (name == "href" and tag in ("link", "use")):
+                self.found.append(value or "")
+
+
+def page(run: Path) -> str:
+    return (run / "report/report.html").read_text(encoding="utf-8")
+
+
+def test_the_leaderboard_is_printed_and_the_page_is_where_it_says(run: Path, command: Command):
+    answer = command("report", run)
+    assert (0, "") == (answer.code, answer.err)
+    assert answer.out.endswith(f"Report: {run}/report/report.html\n")
+    assert [Path("report.html")] == [path.relative_to(run / "report") for path in (run / "report").iterdir()]
+
+
+def test_the_page_loads_nothing_from_anywhere(run: Path, command: Command):
+    command("report", run)
+    loads = Loads()
+    loads.feed(page(run))
+    assert [] == [source for source in loads.found if not source.startswith(("data:", "#"))]
+    assert [] == re.findall(
+        r"@import|url\((?!['\"]?(?:data:|#))", re.sub(r"<script.*?</script>", "", page(run), flags=re.S)
+    )
+
+
+def test_the_page_names_the_winner_and_how_to_make_the_run_again(run: Path, searched: Path, command: Command):
+    command("report", run)
+    best = incumbent(Run(str(run)).results())
+    assert best is not None
+    assert f"trial {best.job.trial.trial_id}" in page(run).lower()
+    for words in (
+        f"spark-nas search {searched}/cells.yaml --output {run.parent} --run-id whole",
+        f"spark-nas retrain {run}",
+        f"spark-nas report {run}",
+    ):
+        assert words in page(run)
+
+
+def test_the_leaderboard_has_the_rows_asked_for_best_first(run: Path, command: Command):
+    best = incumbent(Run(str(run)).results())
+    assert best is not None
+
+    def trials(top: int) -> list[int]:
+        rows = re.findall(r"^[│|]\s*(\d+)\s*[│|]\s*(\d+)\s*[│|]", command("report", run, "--top", top).out, re.M)
+        assert [str(rank) for rank in range(1, len(rows) + 1)] == [rank for rank, _ in rows]
+        return [int(trial) for _, trial in rows]
+
+    assert (len(trials(3)), trials(3)[0]) == (3, best.job.trial.trial_id)
+    assert trials(3) == trials(9)[:3]
+
+
+def test_a_run_cut_short_has_a_report_too(searched: Path, tmp_path: Path, command: Command):
+    part = Path(shutil.copytree(searched / "runs/part", tmp_path / "part"))
+    assert command("report", part).code == 0
+    assert "part" in page(part)
+
+
+def test_a_run_without_rows_has_a_report_too(run: Path, command: Command):
+    shutil.rmtree(run / "results")
+    answer = command("report", run)
+    assert (0, "") == (answer.code, answer.err)
+    assert page(run)
+
+
+def test_reporting_changes_nothing_but_the_report(run: Path, command: Command):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    command("report", run)
+    first = page(run)
+    command("report", run)
+    assert first == page(run)
+    (run / "report/report.html").unlink()
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_the_test_accuracy_of_the_winner_is_on_the_page_and_of_a_former_winner_is_not(run: Path, command: Command):
+    best = incumbent(Run(str(run)).results())
+    assert best is not None
+    for trial, there in ((best.job.trial.trial_id, True), (best.job.trial.trial_id + 1, False)):
+        (run / "retrained.json").write_text(f'{{"trial_id": {trial}, "test_accuracy": 0.98765}}')
+        answer = command("report", run)
+        assert there is ("Test accuracy of the retrained winner: 98.77 %" in answer.out)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark_nas.data.order import epoch_order, stored_positions
+
+_seeds, _epochs = st.integers(0, 2**31 - 1), st.integers(0, 10_000)
+
+
+@given(st.integers(1, 200), _seeds, _epochs, st.integers(1, 50))
+def test_an_epoch_reads_each_row_group_once(groups: int, seed: int, epoch: int, window: int) -> None:
+    assert list(range(groups)) == sorted(epoch_order(groups, seed, epoch, window).row_groups)
+
+
+@given(st.integers(1, 200), _seeds, _epochs, st.integers(1, 50))
+def test_windows_cut_the_row_groups_in_their_order(groups: int, seed: int, epoch: int, window: int) -> None:
+    order = epoch_order(groups, seed, epoch, window)
+    assert order.row_groups == tuple(itertools.chain.from_iterable(order.windows()))
+    assert max(map(len, order.windows())) <= window
+
+
+@given(st.integers(0, 300), _seeds, _epochs, st.integers(0, 50))
+def test_the_rows_of_a_window_are_permuted(rows: int, seed: int, epoch: int, number: int) -> None:
+    permutation = epoch_order(3, seed, epoch, 1).permutation(number, rows)
+    assert list(range(rows)) == sorted(permutation.tolist())
+
+
+@given(st.integers(1, 200), _seeds, _epochs, st.integers(1, 50))
+def test_the_order_is_a_function_of_seed_and_epoch(groups: int, seed: int, epoch: int, window: int) -> None:
+    first, second = (epoch_order(groups, seed, epoch, window) for _ in range(2))
+    assert first == second
+    assert first.permutation(0, 50).tolist() == second.permutation(0, 50).tolist()
+
+
+@given(_seeds, _epochs)
+def test_another_epoch_or_seed_has_another_order(seed: int, epoch: int) -> None:
+    orders = [epoch_order(60, s, e, 8) for s, e in ((seed, epoch), (seed, epoch + 1), (seed + 1, epoch))]
+    assert 3 == len({order.row_groups for order in orders})
+    assert 3 == len({tuple(order.permutation(0, 60)) for order in orders})
+
+
+def test_windows_of_one_epoch_are_shuffled_differently() -> None:
+    order = epoch_order(60, 1, 0, 8)
+    assert 7 == len({tuple(order.permutation(number, 60)) for number in range(7)})
+
+
+def test_the_window_does_not_change_the_order_of_the_row_groups() -> None:
+    assert 1 == len({epoch_order(60, 1, 0, window).row_groups for window in (1, 7, 100)})
+
+
+def test_every_place_of_an_epoch_is_as_likely_for_each_row() -> None:
+    # 2,000 epochs of a window of 4 rows: each of the 16 (row, place) counts is binomial with deviation 19.4.
+    places = np.zeros((4, 4), int)
+    for epoch in range(2000):
+        places[np.arange(4), epoch_order(1, 5, epoch, 4).permutation(0, 4)] += 1
+    assert np.abs(places - 500).max() < 5 * 19.4
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=10), st.randoms(use_true_random=False))
+def test_stored_positions_of_permuted_groups_are_all_rows_group_by_group(sizes: list[int], rng: object) -> None:
+    groups = list(range(len(sizes)))
+    rng.shuffle(groups)  # type: ignore[attr-defined]
+    rows = [list(range(sum(sizes[:g]), sum(sizes[: g + 1]))) for g in groups]
+    assert list(itertools.chain.from_iterable(rows)) == stored_positions(groups, sizes).tolist()
