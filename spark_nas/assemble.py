@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from spark_nas.config import Components, Experiment, load, parse
@@ -55,6 +56,9 @@ COMPONENTS: Components = {
         "shards": "spark_nas.data.dataset:ShardedData",
     },
 }
+
+_TRIED = 32
+"""Trials that are drawn, and thrown away, to check an experiment."""
 
 
 def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -150,7 +154,23 @@ def _checked(experiment: Experiment) -> Experiment:
     if hasattr(experiment.evaluator, "check_recipe"):
         with _Located(experiment, ""):
             experiment.evaluator.check_recipe(recipes.names, experiment.space.recipe_keys)
+    _try_recipes(experiment, recipes)
     return experiment
+
+
+def _try_recipes(experiment: Experiment, recipes: RecipeSpace) -> None:
+    """Draw some trials: what no network or training can use is found here, not by every job. Raises ConfigError."""
+    rng, space = Random(1), experiment.space.build()
+    for _ in range(_TRIED):
+        architecture, recipe = space.sample(rng), recipes.sample(rng)
+        try:
+            experiment.space.graph(architecture, recipe)
+            if hasattr(experiment.evaluator, "with_recipe"):
+                experiment.evaluator.with_recipe(recipe)
+        except OptionError as error:
+            name = error.key.removeprefix("recipe.")
+            key = f"recipe.{name}" if name in recipe else _place(experiment, "evaluator", name)
+            raise ConfigError(experiment.file, key, error.value, error.remedy) from error
 
 
 def _check_resources(experiment: Experiment, evaluator: Evaluator) -> None:
@@ -175,12 +195,14 @@ class _Located:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OptionError) and not isinstance(error, ConfigError):
-            raise ConfigError(self._experiment.file, self._place(error.key), error.value, error.remedy) from error
+            key = _place(self._experiment, self._section, error.key)
+            raise ConfigError(self._experiment.file, key, error.value, error.remedy) from error
 
-    def _place(self, key: str) -> str:
-        """A component may refuse an option of another one: an evaluator the scheduler's max_resource."""
-        for section in (self._section, *COMPONENTS) if self._section else ():
-            options = getattr(self._experiment, section)
-            if options is not None and key in {field.name for field in dataclasses.fields(options)}:
-                return f"{section}.{key}"
-        return key
+
+def _place(experiment: Experiment, section: str, key: str) -> str:
+    """Where an option stands: a component may refuse another one's, as an evaluator the scheduler's max_resource."""
+    for name in (section, *COMPONENTS) if section else ():
+        options = getattr(experiment, name)
+        if options is not None and key in {field.name for field in dataclasses.fields(options)}:
+            return f"{name}.{key}"
+    return key

@@ -6,6 +6,7 @@ import argparse
 
 from spark_nas.commands.runs import Run, add_run_argument
 from spark_nas.commands.search import commands
+from spark_nas.errors import OptionError
 from spark_nas.report.leaderboard import incumbent, print_leaderboard
 from spark_nas.report.page import render
 from spark_nas.report.view import RunView
@@ -21,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the leaderboard and write the page."""
+    if arguments.top < 1:
+        raise OptionError("top", arguments.top, "must be at least 1")
     run = Run(arguments.run)
     view = view_of(run)
     print_leaderboard(view, arguments.top)

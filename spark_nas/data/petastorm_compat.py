@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,17 @@ def _patch() -> None:
         vars(etl_legacy)[name] = _refuse_pickle
     vars(metadata)["get_schema"] = _no_schema
     reader = importlib.import_module("petastorm.reader")
-    vars(reader)["ThreadPool"] = _thread_pool(importlib.import_module("petastorm.workers_pool.thread_pool"))
+    thread_pool = importlib.import_module("petastorm.workers_pool.thread_pool")
+    # A worker prints the traceback of an error before it hands the error over; whoever catches it says it in one line.
+    vars(thread_pool)["sys"] = SimpleNamespace(stderr=_Silent())
+    vars(reader)["ThreadPool"] = _thread_pool(thread_pool)
+
+
+class _Silent:
+    """A standard error that says nothing."""
+
+    def write(self, text: str) -> None:
+        """Drop the text."""
 
 
 def _close(handle: pa.NativeFile) -> None:
@@ -208,7 +218,7 @@ class Piece:
             raise _corrupt(self.path, error) from error
         missing = sorted(set(names or ()) - set(table.column_names))
         if missing:  # pyarrow leaves out what is not there, and petastorm would stumble over it later
-            raise _corrupt(self.path, KeyError(f"no column {', '.join(missing)}"))
+            raise _corrupt(self.path, LookupError(f"no column {', '.join(missing)}"))
         return table
 
 

@@ -200,22 +200,33 @@ def _clear(output: Path) -> None:
 def _write(spark: SparkSession, output: Path, splits: SplitPlan, shards: int, example_bytes: int) -> dict[str, Split]:
     """Stage, let Spark write, and collect what was written."""
     staging = output / STAGING
-    staging.mkdir(parents=True)
     try:
-        plans: list[ShardPlan] = []
-        for split, (arrays, rows) in splits.splits.items():
-            of_split = plan_shards(output, staging, split, len(rows), shards, example_bytes)
-            for plan in of_split:
-                chosen = rows[plan.start : plan.stop]
-                stage(plan, arrays.x[chosen], arrays.y[chosen])
-            plans += of_split
-        files = _run(spark, tuple(plans))
+        plans = _stage_all(output, staging, splits, shards, example_bytes)
+        files = _run(spark, plans)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     by_split = {
         split: tuple(f for p, f in zip(plans, files, strict=True) if p.split == split) for split in splits.splits
     }
     return {split: Split(sum(file.rows for file in of_split), of_split) for split, of_split in by_split.items()}
+
+
+def _stage_all(
+    output: Path, staging: Path, splits: SplitPlan, shards: int, example_bytes: int
+) -> tuple[ShardPlan, ...]:
+    """Put the rows of every shard where its task finds them. Raises OutputError when there is no room for them."""
+    plans: list[ShardPlan] = []
+    try:
+        staging.mkdir(parents=True)
+        for split, (arrays, rows) in splits.splits.items():
+            of_split = plan_shards(output, staging, split, len(rows), shards, example_bytes)
+            for plan in of_split:
+                chosen = rows[plan.start : plan.stop]
+                stage(plan, arrays.x[chosen], arrays.y[chosen])
+            plans += of_split
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error}); free space or give another folder") from None
+    return tuple(plans)
 
 
 def _run(spark: SparkSession, plans: tuple[ShardPlan, ...]) -> list[ShardFile]:

@@ -109,6 +109,12 @@ def _batches(
         num_epochs=1,
     )
     try:
+        missing = {"x", "y", "id"} - set(reader.schema.fields)  # petastorm takes the first file's for all
+        if missing:
+            raise DataError(
+                f"{descriptor.split(split).files[0].name}: column {', '.join(sorted(missing))} is missing or has a "
+                "wrong type; prepare the data again"
+            )
         yield from reader
     finally:
         reader.stop()
@@ -123,9 +129,6 @@ def _decode(
 ) -> RowGroup:
     """Check one batch of petastorm's against the descriptor and turn its bytes into arrays."""
     where = f"split {split!r} of {descriptor.name!r}"
-    missing = {"x", "y", "id"} - set(batch._fields)
-    if missing:
-        raise DataError(f"{where}: column {', '.join(sorted(missing))} is missing or has a wrong type")
     ids, y = np.asarray(batch.id), np.asarray(batch.y)
     index = starts.get(int(ids[0]), -1) if ids.dtype == np.int64 and len(ids) else -1
     expected = descriptor.split(split).row_groups
@@ -136,11 +139,10 @@ def _decode(
     if y.dtype != np.int64 or y.min() < 0 or y.max() >= len(descriptor.classes):
         raise DataError(f"{where}: row group {index} has labels outside 0..{len(descriptor.classes) - 1}")
     try:
-        content = b"".join(batch.x)
+        sizes, content = set(map(len, batch.x)), b"".join(batch.x)
     except TypeError:  # a null, or a column of another type
         raise DataError(f"{where}: row group {index} holds an x that is not bytes; prepare the data again") from None
-    if len(content) != len(ids) * descriptor.example_bytes:
-        size = descriptor.example_bytes
-        raise DataError(f"{where}: row group {index} has {len(content)} bytes of x, not {len(ids)} x {size}")
+    if sizes != {descriptor.example_bytes}:
+        raise DataError(f"{where}: row group {index} has {sizes} bytes of x in a row, not {descriptor.example_bytes}")
     x = np.frombuffer(content, dtype=np.dtype(descriptor.dtype).newbyteorder("<"))
     return RowGroup(index, x.reshape(len(ids), *descriptor.input_shape), y)

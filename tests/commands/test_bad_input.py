@@ -157,6 +157,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["retrain", "{tmp}/runs/good"],
         "evaluator 'synthetic' trains no network: there is nothing to retrain",
     ),
+    "report without rows": (["report", "{tmp}/runs/good", "--top", "0"], "top: 0: must be at least 1"),
     "report of no run": (["report", "{tmp}/empty"], "{tmp}/empty: no run has begun here; give OUTPUT/RUN_ID"),
     "report of a file": (["report", "{tmp}/file"], "{tmp}/file: no run has begun here"),
     "report of a torn run": (["report", "{tmp}/torn"], "{tmp}/torn/run.json is not a run record"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from spark_nas.commands.plan import simulate
 from spark_nas.engines.simulated import Simulated
 from tests.commands.answers import Answer, Command
 
+Plan = Callable[..., Answer]
 PLAIN = {"space": "mlp", "evaluator": "synthetic"}
 HYPERBAND_81 = "space: mlp\nscheduler: {name: hyperband, max_resource: 81, eta: 3}\nevaluator: synthetic\n"
 
@@ -33,7 +35,7 @@ def rows(answer: Answer, title: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("│").split("│")] for line in table.splitlines() if line[:1] == "│"]
 
 
-def test_the_brackets_of_hyperband_are_those_of_the_paper(plan):
+def test_the_brackets_of_hyperband_are_those_of_the_paper(plan: Plan):
     answer = plan(HYPERBAND_81)
     assert (0, "") == (answer.code, answer.err)
     assert rows(answer, "Brackets") == [
@@ -45,13 +47,13 @@ def test_the_brackets_of_hyperband_are_those_of_the_paper(plan):
     ]
 
 
-def test_the_simulated_run_does_what_the_brackets_say(plan):
+def test_the_simulated_run_does_what_the_brackets_say(plan: Plan):
     answer = plan(HYPERBAND_81)
     assert rows(answer, "Simulated") == [["1", "81"], ["3", "61"], ["9", "35"], ["27", "19"], ["81", "10"]]
     assert "143 trials, 206 jobs, 1,581 epochs, 10 trained in full." in answer.out
 
 
-def test_one_worker_takes_the_sum_of_all_epochs(plan):
+def test_one_worker_takes_the_sum_of_all_epochs(plan: Plan):
     answer = plan(HYPERBAND_81, "--workers", "1", "--epoch-seconds", "60")
     assert "1 d 2 h, workers busy 100 %" in answer.out.replace("\n", " ")  # 1581 min
     experiment = parse_experiment({**PLAIN, "scheduler": {"name": "hyperband", "max_resource": 81}})
@@ -79,17 +81,17 @@ def test_an_endless_search_is_planned_to_the_end_of_its_budget(budget: dict[str,
     assert simulate(experiment, Simulated(workers=4, unit_seconds=60.0)).jobs == jobs
 
 
-def test_an_override_changes_the_plan(plan):
+def test_an_override_changes_the_plan(plan: Plan):
     answer = plan(HYPERBAND_81, "--set", "scheduler.max_resource=3")
     assert rows(answer, "Brackets") == [["1", "3 (1)  1 (3)", "4", "5"], ["0", "2 (3)", "2", "6"]]
 
 
-def test_a_plan_needs_neither_the_data_nor_a_cluster(plan):
+def test_a_plan_needs_neither_the_data_nor_a_cluster(plan: Plan):
     text = HYPERBAND_81.replace("synthetic", "training") + "data: {path: /none}\nengine: spark_rounds\n"
     assert plan(text, "--workers", "16").code == 0
 
 
-def test_the_plan_is_the_same_each_time(plan):
+def test_the_plan_is_the_same_each_time(plan: Plan):
     first, second = (plan(HYPERBAND_81, "--stragglers", "0.5").out for _ in range(2))
     assert first == second
     assert re.search(r"workers busy \d+ % of the time", first.replace("\n", " "))

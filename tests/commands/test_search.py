@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy
@@ -15,6 +19,7 @@ from spark_nas.commands.runs import Run
 from spark_nas.search.records import JobKey, Result
 from tests.commands.answers import Answer, Command
 
+Search = Callable[..., Answer]
 pytestmark = pytest.mark.spark
 
 SEARCH = """\
@@ -22,6 +27,7 @@ space: {name: mlp, max_layers: 2, max_units: 32}
 recipe: {learning_rate: {float: [1e-3, 1e-1], log: true}}
 scheduler: {name: hyperband, max_resource: 3}
 evaluator: {name: training, optimizer: adam}
+engine: {name: local, threads: 1}
 data: {path: DIGITS}
 seed: 5
 """
@@ -58,8 +64,12 @@ def uninterrupted(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def table(run: Path) -> dict[JobKey, str]:
     """The results table without times, places and versions."""
-    results = Run(str(run)).results()
-    return {r.job.key: repr((r.job, r.status, r.loss, sorted(r.metrics.items()), r.curve, r.error)) for r in results}
+
+    def row(r: Result) -> str:
+        curve = [(point.resource, point.loss, sorted(point.metrics.items())) for point in r.curve]
+        return repr((r.job, r.status, r.loss, sorted(r.metrics.items()), curve, r.error))
+
+    return {result.job.key: row(result) for result in results(run)}
 
 
 def results(run: Path) -> list[Result]:
@@ -70,11 +80,11 @@ def files(run: Path) -> Mapping[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
 
 
-def test_a_search_trains_each_job_and_shows_progress_and_the_leaderboard(search, tmp_path: Path):
+def test_a_search_trains_each_job_and_shows_progress_and_the_leaderboard(search: Search, tmp_path: Path):
     answer = search()
     assert (0, "") == (answer.code, answer.err)
     assert [JOBS, {"completed"}] == [len(results(tmp_path / "run")), {r.status for r in results(tmp_path / "run")}]
-    assert f"search ended: {JOBS}/{JOBS} jobs, 11 epochs, 0 failed, best loss" in answer.out
+    assert f"search ended: {JOBS}/{JOBS} jobs, 11 epochs, 0 failed, jobs by epochs 1:3 3:3, best loss" in answer.out
     assert answer.out.endswith(f"Run: {tmp_path}/run\n")
 
 
@@ -92,7 +102,7 @@ def test_training_learns(uninterrupted: Path):
     assert best.loss < 0.2  # share of wrong answers; guessing has 0.9
 
 
-def test_the_same_command_again_trains_nothing_and_changes_no_file(search, uninterrupted: Path, tmp_path: Path):
+def test_the_same_command_again_trains_nothing_and_changes_no_file(search: Search, uninterrupted: Path, tmp_path: Path):
     shutil.copytree(uninterrupted, tmp_path / "run")
     before = files(tmp_path / "run")
     again = search()
@@ -101,9 +111,9 @@ def test_the_same_command_again_trains_nothing_and_changes_no_file(search, unint
     assert before == files(tmp_path / "run")
 
 
-@pytest.mark.parametrize("jobs", [1, 3, 4])
+@pytest.mark.parametrize("jobs", [1, 4])
 def test_a_search_cut_by_its_budget_and_continued_equals_the_uninterrupted_one(
-    search, uninterrupted: Path, tmp_path: Path, jobs: int
+    search: Search, uninterrupted: Path, tmp_path: Path, jobs: int
 ):
     assert search(f"budget.jobs={jobs}").code == 0
     assert jobs == len(results(tmp_path / "run"))
@@ -113,7 +123,7 @@ def test_a_search_cut_by_its_budget_and_continued_equals_the_uninterrupted_one(
 
 @pytest.mark.parametrize("rows", [0, 2, 5])
 def test_a_search_whose_driver_died_trains_no_committed_job_again(
-    search, uninterrupted: Path, tmp_path: Path, rows: int
+    search: Search, uninterrupted: Path, tmp_path: Path, rows: int
 ):
     shutil.copytree(uninterrupted, tmp_path / "run")
     for part in sorted((tmp_path / "run/results").iterdir())[rows:]:
@@ -127,7 +137,7 @@ def test_a_search_whose_driver_died_trains_no_committed_job_again(
 
 @pytest.mark.parametrize("rows", [0, 4])
 def test_a_search_whose_last_commits_are_lost_too_trains_them_again_to_the_same_result(
-    search, uninterrupted: Path, tmp_path: Path, rows: int
+    search: Search, uninterrupted: Path, tmp_path: Path, rows: int
 ):
     shutil.copytree(uninterrupted, tmp_path / "run")
     for result, part in list(zip(results(uninterrupted), sorted((tmp_path / "run/results").iterdir()), strict=True))[
@@ -142,24 +152,24 @@ def test_a_search_whose_last_commits_are_lost_too_trains_them_again_to_the_same_
 @pytest.mark.parametrize(
     "engine",
     [
-        "{name: local, slots: 3}",
+        "{name: local, slots: 3, threads: 1}",
         "{name: simulated, workers: 3, straggler_std: 0.5}",
         pytest.param("spark_rounds", marks=pytest.mark.slow),
         pytest.param("{name: spark_async, slots: 2}", marks=pytest.mark.slow),
     ],
 )
-def test_another_engine_gives_the_same_table(search, uninterrupted: Path, tmp_path: Path, engine: str):
+def test_another_engine_gives_the_same_table(search: Search, uninterrupted: Path, tmp_path: Path, engine: str):
     assert search(f"engine={engine}").code == 0
     assert table(uninterrupted) == table(tmp_path / "run")
 
 
-def test_a_run_may_be_continued_on_another_engine(search, uninterrupted: Path, tmp_path: Path):
+def test_a_run_may_be_continued_on_another_engine(search: Search, uninterrupted: Path, tmp_path: Path):
     assert search("budget.jobs=2").code == 0
     assert search("engine={name: simulated, workers: 2}").code == 0
     assert table(uninterrupted) == table(tmp_path / "run")
 
 
-def test_another_seed_is_another_search(search, uninterrupted: Path, tmp_path: Path):
+def test_another_seed_is_another_search(search: Search, uninterrupted: Path, tmp_path: Path):
     assert search("seed=6", "budget.jobs=2", run_id="other").code == 0
     ours, others = table(uninterrupted), table(tmp_path / "other")
     assert all(ours[key] != others[key] for key in others)
@@ -184,3 +194,27 @@ def test_rows_carry_the_seed_place_and_time_of_their_job(uninterrupted: Path):
     assert len({r.job.trial.seed for r in rows}) == len({r.job.trial.trial_id for r in rows}) == 5
     assert all(r.seconds > 0 and r.started_at.year > 2000 and "/" in r.executor for r in rows)
     assert {r.environment["torch"] for r in rows} == {torch.__version__}
+
+
+@pytest.mark.slow
+def test_an_interrupted_search_says_so_and_the_same_command_continues_it(tmp_path: Path, command: Command):
+    (tmp_path / "long.yaml").write_text("{space: mlp, scheduler: hyperband, evaluator: synthetic}")
+    words = ["search", str(tmp_path / "long.yaml"), "--output", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spark_nas.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while len(list((tmp_path / "long").glob("results/*.parquet"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (130, ["spark-nas search: interrupted; the same command continues"]) == (
+        process.returncode,
+        err.splitlines(),
+    )
+    assert "search ended: " in out
+    before = results(tmp_path / "long")
+    assert 5 <= len(before) < 206
+    assert command(*words).code == 0
+    assert before == results(tmp_path / "long")[: len(before)]
+    assert len(results(tmp_path / "long")) == 206

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spark_nas.data.descriptor import DTYPES, Descriptor, ShardFile, Split, check_files, load_descriptor
@@ -70,6 +70,7 @@ def changed(*path: str | int, to: object) -> str:
     return json.dumps(document)
 
 
+@settings(max_examples=40)
 @given(descriptors())
 def test_a_descriptor_survives_its_json(descriptor: Descriptor) -> None:
     assert descriptor == Descriptor.from_json(descriptor.to_json(), "f")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spark_nas.data.descriptor import DTYPES, Descriptor, ShardFile, Split
@@ -61,6 +61,7 @@ _json = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(descriptors(), st.data())
 def test_any_value_at_any_key_is_taken_or_refused_in_one_line(descriptor: Descriptor, data: st.DataObject) -> None:
     document = json.loads(descriptor.to_json())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from spark_nas.data.petastorm_compat import install
 from spark_nas.data.prepare import prepare
 from spark_nas.data.reader import local_filesystem
 from spark_nas.data.sources import Raw, open_source
+from spark_nas.errors import OutputError
 from tests.data.source_files import images, labels, write_cifar10, write_image_folder, write_mnist
 
 if TYPE_CHECKING:
@@ -119,6 +121,19 @@ def test_the_fingerprint_follows_the_content_and_the_seed_alone(spark: SparkSess
     ]
     assert fingerprints[0] == fingerprints[1]
     assert fingerprints[0] != fingerprints[2]
+
+
+def test_a_full_disk_is_an_error_in_one_line_and_leaves_no_data_set(spark: SparkSession, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    source = open_source(str(npz(tmp_path)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))  # no file may grow beyond 1 KiB
+    try:
+        with pytest.raises(OutputError, match=r"out: cannot be written \(.*\); free space") as caught:
+            prepare(spark, source, tmp_path / "out", shards=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert 1 == len(str(caught.value).splitlines())
+    assert [] == list((tmp_path / "out").iterdir())
 
 
 def test_the_splits_and_their_seed_are_recorded(spark: SparkSession, tmp_path: Path) -> None:

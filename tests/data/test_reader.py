@@ -143,6 +143,7 @@ TABLES: dict[str, Callable[[pa.Table], pa.Table]] = {
     "no rows": lambda table: table.slice(0, 0),
     "another schema": lambda table: pa.table({"z": [1, 2, 3]}),
     "a null among x": lambda table: column(table, "x", [None, *table["x"].to_pylist()[1:]]),
+    "x of uneven sizes": lambda table: column(table, "x", [b"x" * 23, b"x" * 25, *table["x"].to_pylist()[2:]]),
     "x of text": lambda table: column(table, "x", ["x" * 24] * len(table)),
     "x of lists": lambda table: column(table, "x", [[1.0] * 6] * len(table)),
     "a null among y": lambda table: column(table, "y", [None, *table["y"].to_pylist()[1:]]),
@@ -156,7 +157,12 @@ TABLES: dict[str, Callable[[pa.Table], pa.Table]] = {
 @pytest.mark.parametrize("damage", [*BYTES, *TABLES])
 @pytest.mark.parametrize("file", [0, 1])
 def test_a_damaged_file_is_an_error_in_one_line(
-    numbered_folder: Path, copy_of: Callable[[Path], Path], threads: int, damage: str, file: int
+    numbered_folder: Path,
+    copy_of: Callable[[Path], Path],
+    capfd: pytest.CaptureFixture[str],
+    threads: int,
+    damage: str,
+    file: int,
 ) -> None:
     folder = copy_of(numbered_folder)
     victim = folder / "train" / f"part-{file:05d}.parquet"
@@ -168,3 +174,5 @@ def test_a_damaged_file_is_an_error_in_one_line(
         list(read_row_groups(local_filesystem(folder), load_descriptor(folder), "train", threads=threads))
     assert 1 == len(str(caught.value).splitlines())
     assert damage not in BYTES or f"train/{victim.name}: unreadable shard" in str(caught.value)
+    assert damage != "another schema" or f"train/{victim.name}: " in str(caught.value)
+    assert "" == capfd.readouterr().err

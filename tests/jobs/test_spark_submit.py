@@ -77,8 +77,8 @@ exec "{sys.executable}" -S "$@"
 
 
 @pytest.fixture(scope="module")
-def searched(deployment: Deployment, spark: SparkSession) -> list[Result]:
-    """The rows of conf/asha.yaml, searched on two executors with a GPU address each."""
+def run(deployment: Deployment, spark: SparkSession) -> Run:
+    """A run of conf/asha.yaml on two executors with a GPU address each."""
     folder = deployment.folder
     assert 0 == main(["prepare-data", "digits", "--output", str(folder / ".data/digits"), "--test-fraction", "0.8"])
     with standalone_cluster(folder) as cluster:
@@ -89,7 +89,12 @@ def searched(deployment: Deployment, spark: SparkSession) -> list[Result]:
         search = ["jobs/search.py", "conf/asha.yaml", "--output", str(folder / "runs"), "--run-id", "asha"]
         said = deployment.submit(*submit, *search, "--set", rates)
     assert f"Run: {folder}/runs/asha" in said
-    return Run(str(folder / "runs/asha")).results()
+    return Run(str(folder / "runs/asha"))
+
+
+@pytest.fixture(scope="module")
+def searched(run: Run) -> list[Result]:
+    return run.results()
 
 
 def test_the_whole_search_ran_and_its_failures_are_the_trials_own(searched: list[Result]):
@@ -113,6 +118,11 @@ def test_executors_ran_the_submitted_wheel(searched: list[Result], deployment: D
     places = {(r.executor.split("/")[2], place) for r in searched for place in ran.findall(r.error or "")}
     assert {"gpu-0", "gpu-1"} == {gpu for gpu, _ in places}
     assert {deployment.package.name} == {Path(place).name for _, place in places}
+
+
+def test_the_driver_ran_the_submitted_wheel(run: Run, deployment: Deployment):
+    revision = run.record["code_revision"]  # of a checkout it would be a commit
+    assert deployment.package.name.removesuffix(".zip").replace("-", " ") == revision
 
 
 def test_a_fake_gpu_is_recorded_but_trained_on_the_cpu(searched: list[Result]):
