@@ -220,13 +220,14 @@ def test_whoever_asha_promotes_was_among_the_best_of_its_rung_also_across_a_cut(
         rungs.setdefault(result.job.rung, {})[result.job.key] = result.loss if result.usable else math.inf
 
 
-def test_what_was_in_flight_is_submitted_again_in_the_order_of_asking():
-    scheduler = fresh(ASHA)
-    jobs = scheduler.ask(4)
+def test_what_was_in_flight_is_submitted_again_first_and_in_the_order_of_asking():
+    jobs = fresh(ASHA).ask(4)
     rows = [(Result(jobs[1], "completed", 0.5), 4)]
     flying, asked = driver.replay(fresh(ASHA), rows)
-    assert [jobs[0], jobs[2], jobs[3]] == list(flying.values())
-    assert asked == 4
+    assert ([jobs[0], jobs[2], jobs[3]], 4) == (list(flying.values()), asked)
+    engine = Crowded(curves(ASHA), Simulated(workers=3))
+    driver.run(fresh(ASHA), engine, MemoryLog(rows))
+    assert [jobs[0], jobs[2], jobs[3]] == engine.submitted[:3]
 
 
 def test_a_finished_search_runs_nothing_more():
@@ -292,6 +293,13 @@ def test_no_more_jobs_fly_than_there_are_slots(options: Options):
 # --------------------------------------------------------------------------------------------- budgets
 
 
+def test_a_budget_of_fewer_jobs_than_slots_is_not_exceeded():
+    assert [3, 3] == [
+        search(ASHA, budget=Budget(jobs=3), workers=8)[1],
+        len(search(ASHA, budget=Budget(jobs=3))[0].table),
+    ]
+
+
 def test_a_budget_of_jobs_is_spent_exactly_and_over_all_invocations():
     log, asked = search(ASHA, budget=Budget(jobs=7))
     assert (asked, len(log.table)) == (7, 7)
@@ -316,13 +324,14 @@ def test_a_budget_of_seconds_is_one_of_each_invocation():
     assert search(ASHA, log, budget)[1] > first
 
 
-def test_a_budget_of_resource_counts_what_promotions_add_and_what_earlier_invocations_spent():
-    budget = Budget(resource=20)
+@pytest.mark.parametrize("resource", [20, 33, 34, 35, 60])
+def test_a_budget_of_resource_counts_what_promotions_add_and_what_earlier_invocations_spent(resource: int):
+    budget = Budget(resource=resource)
     log, _ = search(ASHA, budget=budget, workers=1)
     reached = {result.job.key: result.job.resource for result in log.results}
     added = [r.job.resource - reached.get(r.job.start_from, 0) for r in log.results]
     assert any(r.job.start_from for r in log.results)
-    assert sum(added[:-1]) < 20 <= sum(added)
+    assert sum(added[:-1]) < resource <= sum(added)
     assert search(ASHA, log, budget, workers=1)[1] == len(added)
 
 
