@@ -6,7 +6,7 @@ import argparse
 
 from spark_nas.commands.runs import local_folder
 from spark_nas.data.descriptor import FILE_NAME, load_descriptor
-from spark_nas.data.prepare import prepare
+from spark_nas.data.prepare import check_output, prepare
 from spark_nas.data.sources import KINDS, open_source
 from spark_nas.engines.session import Session
 
@@ -37,6 +37,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print(f"{output} is there already: {load_descriptor(output).name}")
         return 0
     source = open_source(arguments.source, arguments.image_size)
+    check_output(output, arguments.overwrite)  # before Spark starts
     session, ours = Session(master=arguments.master).open()
     try:
         descriptor = prepare(

@@ -68,7 +68,7 @@ def prepare(
         OutputError: the output holds a data set already, or something else, or cannot be written.
     """
     output = Path(output).absolute()
-    _check_output(output, overwrite)
+    check_output(output, overwrite)
     raw = source.read()
     splits = plan_splits(raw, seed, valid_fraction, test_fraction)
     _check_rows(raw, splits, shards)
@@ -162,7 +162,7 @@ def _fingerprint(plan: SplitPlan, classes: tuple[str, ...]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
+def check_output(output: Path, overwrite: bool) -> None:
     """Refuse to touch what is not ours, before any work. Raises OutputError."""
     if output.exists() and not output.is_dir():
         raise OutputError(f"{output}: is a file; give a folder")

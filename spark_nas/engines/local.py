@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spark_nas.engines.attempts import Attempts
-from spark_nas.engines.gpu import Place, available_cores
+from spark_nas.engines.gpu import Place
 from spark_nas.engines.simulated import MemoryStore
 from spark_nas.engines.task import Limits, run_job
 from spark_nas.errors import OptionError
@@ -21,16 +21,17 @@ class Local:
 
     slots: int = 1
     """Jobs handed out at once; more than one lets a round be asked whole, though it still runs one by one."""
-    threads: int | None = None
-    """CPU threads of a job; None takes all cores of this process."""
+    threads: int = 1
+    """CPU threads of a job: one, as a Spark task has unless `spark.task.cpus` says otherwise. The order of sums, and
+    with it the last bits of every loss, depends on it: equal numbers of threads give equal tables."""
     time_limit: float | None = None
     """Seconds of wall time that a job may take; None for no limit."""
 
     def __post_init__(self) -> None:
         if self.slots < 1:
             raise OptionError("slots", self.slots, "give at least 1")
-        if self.threads is not None and self.threads < 1:
-            raise OptionError("threads", self.threads, "give at least 1, or leave it out")
+        if self.threads < 1:
+            raise OptionError("threads", self.threads, "give at least 1")
         Limits(self.time_limit)
 
     def build(self, evaluator: Evaluator, store: JobStore | None = None) -> LocalEngine:
@@ -47,7 +48,7 @@ class LocalEngine:
     def __init__(self, evaluator: Evaluator, options: Local, *, store: JobStore | None = None) -> None:
         self._evaluator, self._options = evaluator, options
         self._store: JobStore = store if store is not None else MemoryStore()
-        self._place = Place(options.threads or available_cores())
+        self._place = Place(options.threads)
         self._limits = Limits(options.time_limit)
         self._queue: deque[tuple[Job, int]] = deque()
         self._attempts = Attempts()

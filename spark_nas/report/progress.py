@@ -1,7 +1,7 @@
 """The progress of a search as it runs: live bars on a terminal, single lines in a log that is none.
 
 A log gets one line a round (several jobs, after which nothing flies); where rounds have one job or do not end, as in
-asynchronous search, one line for every twentieth of the jobs and at least one every half minute.
+asynchronous search, one line for every twentieth of the jobs, at most one a second and at least one every half minute.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from spark_nas.search.records import Job, JobKey, Result
 
 _SILENCE = 30.0
 """Seconds after which a log gets a line although little happened."""
+_PAUSE = 1.0
+"""Seconds between two lines, unless a round ends."""
 
 
 class Progress:
@@ -114,7 +116,9 @@ class Progress:
         if not self._flying and self._in_round > 1:
             return True
         step = max(1, -(-self._total // 20)) if self._total is not None else max(20, self._done // 20)
-        return self._done - self._last_done >= step or self._clock() - self._last_line >= _SILENCE
+        silent = self._clock() - self._last_line
+        # A stage's results come all at once: its round's line says it all.
+        return (self._done - self._last_done >= step and silent >= _PAUSE) or silent >= _SILENCE
 
     def _line(self, words: str) -> None:
         self._last_line, self._last_done = self._clock(), self._done

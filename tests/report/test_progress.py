@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -11,10 +12,13 @@ from spark_nas.report.progress import Progress
 from spark_nas.report.view import RunView
 
 
-def watched(make_run: Callable[..., RunView], **options: int | float):
+def watched(make_run: Callable[..., RunView], tick: float = 0.0, **options: int | float):
+    """A run and its log, on a clock that moves by `tick` seconds each time it is looked at."""
     stream = io.StringIO()
     total = options.pop("total", None)
-    view = make_run(observer=Progress(total_jobs=total, stream=stream, clock=lambda: 0.0), **options)
+    moments = itertools.count()
+    progress = Progress(total_jobs=total, stream=stream, clock=lambda: tick * next(moments))
+    view = make_run(observer=progress, **options)
     return view, stream.getvalue()
 
 
@@ -32,8 +36,13 @@ def test_rounds_of_several_jobs_get_one_line_each(make_run: Callable[..., RunVie
 
 
 def test_asynchronous_search_gets_a_line_for_every_twentieth_of_its_jobs(make_run: Callable[..., RunView]):
-    view, log = watched(make_run, trials=300, total=400)
+    view, log = watched(make_run, tick=0.1, trials=300, total=400)
     assert len(view.results) // 20 <= len(log.splitlines()) <= 25
+
+
+def test_results_that_come_all_at_once_get_no_lines_between(make_run: Callable[..., RunView]):
+    _, log = watched(make_run, hyperband=9, workers=50, divergence=0.0, drop=0.0, total=22)
+    assert [line for line in log.splitlines() if "in flight" in line] == []
 
 
 def test_the_last_line_counts_everything(make_run: Callable[..., RunView]):

@@ -15,8 +15,7 @@ from spark_nas.storage.files import LocalFiles
 from spark_nas.storage.results import read_table
 
 RUN_ID = "r"
-LOCAL = "engine={name: local, threads: 1}"
-"""One thread, as a Spark task of one CPU has: the order of floating-point sums depends on the number of threads."""
+LOCAL = "engine={name: local}"
 ROUNDS = "engine={name: spark_rounds}"
 
 _SPACES = {
