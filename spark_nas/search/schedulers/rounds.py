@@ -146,8 +146,8 @@ class RoundsScheduler:
         bracket = self._open.get(self._newest)
         if self._trials.flying or bracket is None or not bracket.sampling:
             return False
-        if bracket.seal(self._eta):
-            self._after_closing(self._newest)
+        bracket.seal(self._eta)  # nothing flies, so all its results are there, and this closes the rung
+        self._after_closing(self._newest)
         return True
 
     def _after_closing(self, number: int) -> None:

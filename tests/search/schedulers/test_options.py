@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from spark_nas.errors import OptionError
-from spark_nas.search.records import Job, Result, Trial
+from spark_nas.search.records import Job, Proposal, Result, Trial
 from spark_nas.search.samplers.listed import Listed
 from spark_nas.search.schedulers.asha import Asha
 from spark_nas.search.schedulers.async_hyperband import AsynchronousHyperband
 from spark_nas.search.schedulers.brackets import Bracket
 from spark_nas.search.schedulers.full_training import FullTraining
 from spark_nas.search.schedulers.hyperband import Hyperband
+from spark_nas.search.schedulers.rungs import best_loss, usable_loss
 from spark_nas.search.schedulers.stopping import StoppingAsha
 from spark_nas.search.schedulers.successive_halving import SuccessiveHalving
 from spark_nas.search.schedulers.trials import Trials
@@ -53,6 +56,24 @@ def test_an_unusable_option_is_named(key: str, wrong: Callable[[], object]) -> N
     with pytest.raises(OptionError) as caught:
         wrong()
     assert caught.value.key == key
+
+
+def test_asynchronous_brackets_split_the_trials_by_the_expected_shares() -> None:
+    options = AsynchronousHyperband(max_resource=9, eta=3, trials=99, allocation="proportional")
+    assert sum(bracket.sizes[0] for bracket in options.plan()) == pytest.approx(99, abs=len(options.plan()))
+
+
+def test_the_best_loss_of_a_failed_result_is_infinite() -> None:
+    failed = Result(Job(Trial(0, SUPERNET), 0, 1), "failed", error="no")
+    assert (best_loss(failed, 0.5), usable_loss(failed)) == (math.inf, math.inf)
+
+
+def test_a_result_of_a_differing_job_is_refused() -> None:
+    trials = Trials(Listed((Proposal(SUPERNET),)).build(None, None, 1), 1)
+    issued = trials.start(3)
+    assert issued is not None
+    with pytest.raises(ValueError, match="differs"):
+        trials.settle(Result(replace(issued, resource=4), "completed", 0.5))
 
 
 def test_a_bracket_has_as_many_sizes_as_rungs() -> None:
