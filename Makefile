@@ -25,7 +25,7 @@ DEMO_SEARCH := search $(DEMO_CONF) --output $(DEMO_RUNS) --run-id $(DEMO_ID)
 DEMO_RETRAIN := retrain $(DEMO_RUNS)/$(DEMO_ID)
 DEMO_REPORT := report $(DEMO_RUNS)/$(DEMO_ID)
 
-.PHONY: help demo test check lint format test-spark4 test-spark35 setup setup-spark35 java wheel clean distclean
+.PHONY: help demo test check lint format test-spark35 setup setup-spark35 java wheel clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -38,7 +38,8 @@ demo: setup ## search, retrain and report on the digits
 	$(BIN)/spark-nas $(DEMO_RETRAIN)
 	$(BIN)/spark-nas $(DEMO_REPORT)
 
-test: check test-spark4 test-spark35 ## checks, tests with coverage, Spark tests under 3.5
+test: check setup-spark35 ## checks, all tests with coverage, Spark tests again under 3.5
+	@scripts/test
 
 check: setup ## lint, format and types
 	@scripts/check
@@ -48,9 +49,6 @@ lint: check ## the same as check
 format: setup ## rewrite the code in its one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-test-spark4: setup ## all tests with coverage, under the installed Spark
-	@scripts/test
 
 test-spark35: setup setup-spark35 ## the tests that touch Spark, under Spark 3.5
 	@scripts/test-spark35
