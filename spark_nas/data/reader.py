@@ -7,7 +7,8 @@ whatever petastorm does: a lost, doubled, foreign or reordered row group cannot 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,9 +65,11 @@ def read_row_groups(
     """
     expected = descriptor.split(split).row_groups
     starts = {int(start): index for index, start in enumerate(np.cumsum((0, *expected[:-1])))}
-    groups = (_decode(b, descriptor, split, starts) for b in _batches(filesystem, descriptor, split, seed, threads))
     where = f"split {split!r} of {descriptor.name!r}"
-    yield from _in_order(groups, range(len(expected)) if order is None else order, where)
+    # Closed here: an error keeps its frames alive, and the garbage collector may then close them in a reader thread.
+    with closing(_batches(filesystem, descriptor, split, seed, threads)) as batches:
+        groups = (_decode(batch, descriptor, split, starts) for batch in batches)
+        yield from _in_order(groups, range(len(expected)) if order is None else order, where)
 
 
 def _in_order(groups: Iterator[RowGroup], order: Sequence[int], where: str) -> Iterator[RowGroup]:
@@ -91,7 +94,7 @@ def _in_order(groups: Iterator[RowGroup], order: Sequence[int], where: str) -> I
 
 def _batches(
     filesystem: pyarrow.fs.FileSystem, descriptor: Descriptor, split: str, seed: int | None, threads: int
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     install()
     from petastorm import make_batch_reader  # type: ignore[import-untyped]  # after install(), never before
 
@@ -118,7 +121,8 @@ def _batches(
         yield from reader
     finally:
         reader.stop()
-        reader.join()
+        with suppress(RuntimeError):  # an abandoned epoch, collected by one of its own threads: it cannot join itself
+            reader.join()
 
 
 def _decode(
