@@ -58,7 +58,7 @@ COMPONENTS: Components = {
 }
 
 _TRIED = 32
-"""Trials that are drawn, and thrown away, to check an experiment."""
+"""Recipes that are drawn, and thrown away, to check an experiment."""
 
 
 def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -159,12 +159,12 @@ def _checked(experiment: Experiment) -> Experiment:
 
 
 def _try_recipes(experiment: Experiment, recipes: RecipeSpace) -> None:
-    """Draw some trials: what no network or training can use is found here, not by every job. Raises ConfigError."""
-    rng, space = Random(1), experiment.space.build()
+    """Draw some recipes: what no network or training can use is found here, not by every job. Raises ConfigError."""
+    rng = Random(1)
     for _ in range(_TRIED):
-        architecture, recipe = space.sample(rng), recipes.sample(rng)
+        recipe = recipes.sample(rng)
         try:
-            experiment.space.graph(architecture, recipe)
+            experiment.space.check(recipe)
             if hasattr(experiment.evaluator, "with_recipe"):
                 experiment.evaluator.with_recipe(recipe)
         except OptionError as error:

@@ -202,6 +202,13 @@ TRAINING = {"name": "training"}
         ({"recipe": {"units_1": 0}}, "recipe.units_1: 0: use a whole number of at least 1"),
         ({"space": "wide_resnet", "recipe": {"depth": 17}}, "recipe.depth: 17: use 6n + 4: 10, 16, 22, 28, ..."),
         (
+            {"space": "wide_resnet", "recipe": {"dropout": 1.5}},
+            "recipe.dropout: 1.5: use a number of at least 0 and below 1",
+        ),
+        ({"space": "mlp", "recipe": {"dropout": -1}}, "recipe.dropout: -1: use a number of at least 0 and below 1"),
+        ({"space": "nas_bench_201", "recipe": {"channels": 0}}, "recipe.channels: 0: use a whole number of at least 1"),
+        ({"space": "darts", "recipe": {"layers": 2}}, "recipe.layers: 2: use a whole number of at least 3"),
+        (
             {"evaluator": {**TRAINING, "minimum_learning_rate": 0.02}, "recipe": {"learning_rate": 0.01}},
             "evaluator.minimum_learning_rate: 0.02: must not exceed learning_rate",
         ),

@@ -182,6 +182,10 @@ class Darts:
         layers = whole_number(recipe, "layers", self.layers, least=3)
         return layers, whole_number(recipe, "channels", self.channels)
 
+    def check(self, recipe: Mapping[str, RecipeValue]) -> None:
+        """Raise OptionError for a recipe of which no network can be built."""
+        self.scale(recipe)
+
     def graph(self, architecture: Architecture, recipe: Mapping[str, RecipeValue]) -> Graph:
         """Both cells side by side; edges that are `none` are left out, open ones are labelled `?`."""
         nodes: list[Node] = []

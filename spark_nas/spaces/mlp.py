@@ -15,7 +15,7 @@ from spark_nas.errors import OptionError
 from spark_nas.spaces.core import Architecture, IndependentChoices
 from spark_nas.spaces.dimensions import RecipeValue, nearest
 from spark_nas.spaces.graph import Graph, Node, chain
-from spark_nas.spaces.settings import whole_number
+from spark_nas.spaces.settings import fraction, whole_number
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "elu", "gelu")
 
@@ -85,6 +85,12 @@ class Mlp:
         if activation not in ACTIVATIONS:
             raise OptionError("activation", activation, nearest(activation, ACTIVATIONS))
         return str(activation)
+
+    def check(self, recipe: Mapping[str, RecipeValue]) -> None:
+        """Raise OptionError for a recipe of which no network can be built."""
+        self.hidden_units(recipe)
+        self.activation(recipe)
+        fraction(recipe, "dropout", 0.0)
 
     def graph(self, architecture: Architecture, recipe: Mapping[str, RecipeValue]) -> Graph:
         """The layers as a chain."""

@@ -140,6 +140,10 @@ class NasBench201:
         """(channels, cells) of a recipe."""
         return whole_number(recipe, "channels", self.channels), whole_number(recipe, "cells", self.cells)
 
+    def check(self, recipe: Mapping[str, RecipeValue]) -> None:
+        """Raise OptionError for a recipe of which no network can be built."""
+        self.scale(recipe)
+
     def graph(self, architecture: Architecture, recipe: Mapping[str, RecipeValue]) -> Graph:
         """The cell; edges that are `none` are left out, open ones are labelled `?`."""
         nodes = tuple(Node(str(n), ("input", "1", "2", "output")[n], "cell") for n in range(4))

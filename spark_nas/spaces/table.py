@@ -39,6 +39,9 @@ class TableRows:
         """Empty: a row is a whole configuration."""
         return {}
 
+    def check(self, recipe: Mapping[str, object]) -> None:
+        """Nothing is built, so nothing is refused."""
+
     def graph(self, architecture: Architecture, recipe: Mapping[str, object]) -> Graph:
         """The row's number: the table holds no network to draw."""
         return Graph((Node("row", f"row {architecture.get(ROW, '?')}"),), ())

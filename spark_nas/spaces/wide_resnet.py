@@ -16,7 +16,7 @@ from spark_nas.errors import OptionError
 from spark_nas.spaces.core import Architecture, IndependentChoices
 from spark_nas.spaces.dimensions import RecipeValue
 from spark_nas.spaces.graph import Edge, Graph, Node
-from spark_nas.spaces.settings import whole_number
+from spark_nas.spaces.settings import fraction, whole_number
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,12 @@ class WideResNet:
         """Channels of the three groups."""
         k = whole_number(recipe, "width", self.width)
         return 16 * k, 32 * k, 64 * k
+
+    def check(self, recipe: Mapping[str, RecipeValue]) -> None:
+        """Raise OptionError for a recipe of which no network can be built."""
+        self.blocks(recipe)
+        self.widths(recipe)
+        fraction(recipe, "dropout", 0.0)
 
     def graph(self, architecture: Architecture, recipe: Mapping[str, RecipeValue]) -> Graph:
         """Blocks with their shortcuts, one group of the drawing a group of the network."""
