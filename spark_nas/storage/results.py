@@ -93,7 +93,9 @@ def read_table(files: Files) -> pa.Table:
     for name in _parts(files):
         content = files.read(f"results/{name}")
         try:
-            table = pq.read_table(io.BytesIO(content or b""))
+            # In this thread: pyarrow's own may still hold the Python buffer when the interpreter ends, and abort it.
+            with pq.ParquetFile(io.BytesIO(content or b""), pre_buffer=False) as part:
+                table = part.read(use_threads=False)
             version = (table.schema.metadata or {}).get(b"spark_nas", b"?").decode()
             if version != str(SCHEMA_VERSION):
                 raise OutputError(

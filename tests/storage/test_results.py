@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,3 +107,16 @@ def test_spark_sql_reads_it(table: Path, spark: SparkSession) -> None:
     spark.read.parquet(str(table)).createOrReplaceTempView("results")
     rows = spark.sql("select json_tuple(recipe, 'lr') as lr, status from results order by rung").collect()
     assert [tuple(row) for row in rows] == [("0.5", "completed"), ("0.5", "failed")]
+
+
+def test_reading_leaves_no_thread_that_could_abort_the_interpreter_at_its_end(table: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "from spark_nas.storage.files import LocalFiles\n"
+        "from spark_nas.storage.results import read_table\n"
+        "threads = len(os.listdir('/proc/self/task'))\n"
+        "rows = read_table(LocalFiles(sys.argv[1])).num_rows\n"
+        "print(rows, len(os.listdir('/proc/self/task')) - threads)\n"
+    )
+    command = [sys.executable, "-c", program, str(table.parent)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["2", "0"]
