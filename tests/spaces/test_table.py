@@ -30,3 +30,8 @@ def test_open_and_known_rows_are_contained_and_other_choices_are_not():
 def test_a_table_without_rows_is_refused():
     with pytest.raises(OptionError, match=r"^rows: 0: must be at least 1"):
         TableRows(0)
+
+
+def test_a_row_is_drawn_as_its_number():
+    graph = TableRows(3).graph(Architecture({"row": "2"}), {})
+    assert [node.label for node in graph.nodes] == ["row 2"]
