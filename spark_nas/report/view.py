@@ -57,8 +57,7 @@ class RunView:
         if not usable:
             return None
         shared = set(usable[0].metrics).intersection(*(result.metrics for result in usable))
-        preferred = [name for name in sorted(shared) if "accuracy" in name]
-        return next(iter(preferred or sorted(shared)), None)
+        return min(shared, key=_interest, default=None)
 
     @cached_property
     def trials(self) -> Mapping[int, tuple[Result, ...]]:
