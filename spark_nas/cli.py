@@ -1,6 +1,6 @@
 """`spark-nas COMMAND ...`: parses, runs one command, and turns errors into one line and an exit code.
 
-Exit codes: 0 done; 1 the search failed, or a defect of ours (with traceback); 2 bad input, nothing was started;
+Exit codes: 0 done; 1 the search failed, or a defect of ours (with traceback); 2 bad input, or an output that cannot be used;
 130 interrupted.
 """
 

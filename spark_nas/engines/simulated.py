@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import traceback
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Protocol, runtime_checkable
 
+from spark_nas.engines.task import describe
 from spark_nas.errors import JobError, OptionError
 from spark_nas.search.protocols import Evaluator, JobStore
 from spark_nas.search.records import Job, JobKey, Result
@@ -167,8 +167,8 @@ class SimulatedEngine:
         workspace = _Workspace(event.job, self._store)
         try:
             outcome = self._evaluator.evaluate(event.job, workspace)
-        except Exception as error:  # the job's edge: whatever an evaluator raises is a failed result
-            return self._stamp(Result(event.job, "failed", error=_reason(error)), event)
+        except (Exception, SystemExit) as error:  # the job's edge: whatever an evaluator raises is a failed result
+            return self._stamp(Result(event.job, "failed", error=describe(error)), event)
         result = Result(event.job, "completed", outcome.loss, outcome.metrics, outcome.curve, derived=outcome.derived)
         return self._store.commit(self._stamp(result, event), workspace.saved)
 
@@ -227,8 +227,3 @@ class _Workspace:
 
 def _name(worker: int) -> str:
     return f"worker-{worker:03d}"
-
-
-def _reason(error: Exception) -> str:
-    tail = "".join(traceback.format_exception(error)[-2:])
-    return f"{type(error).__name__}: {error}\n{tail}"

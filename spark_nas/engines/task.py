@@ -192,6 +192,7 @@ def _environment(place: Place) -> dict[str, str]:
     torch = sys.modules.get("torch")
     if torch is not None and device.startswith("cuda"):
         environment["gpu"] = torch.cuda.get_device_name(device)
+        environment["cuda"] = str(torch.version.cuda)
     return environment
 
 

@@ -16,7 +16,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from plotly.colors import sample_colorscale, sequential  # type: ignore[import-untyped]
 
 INK, FAINT, GRID = "#1f2933", "#6b7785", "#e4e8ec"
-BLUE, ORANGE, RED, GREY = "#0072b2", "#e69f00", "#b3261e", "#c3cad1"
+BLUE, RED, GREY = "#0072b2", "#b3261e", "#c3cad1"
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
 
 

@@ -67,10 +67,7 @@ def drain(engine: Engine, jobs: list[Job]) -> list[Result]:
 
 def table(results: list[Result]) -> list[tuple[object, ...]]:
     """Without times, executors, and what depends on the machine."""
-    rows = [
-        (r.job, r.status, repr(r.loss), r.metrics.get("trained"), str(r.error).split("\n")[0].rstrip(": "))
-        for r in results
-    ]
+    rows = [(r.job, r.status, repr(r.loss), r.metrics.get("trained"), str(r.error).split("\n")[0]) for r in results]
     return sorted(rows, key=lambda row: row[0].key)
 
 

@@ -182,3 +182,36 @@ def test_a_shard_of_another_size_is_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "part-00000.parquet").write_bytes(b"12345678")
     with pytest.raises(DataError, match=r"train/part-00000.parquet: shard has 8 bytes, the descriptor says 9"):
         check_files(tmp_path, SMALL)
+
+
+def refusal(text: str) -> str | None:
+    """What is said against a text, or None."""
+    try:
+        Descriptor.from_json(text, "f")
+    except DataError as error:
+        return str(error)
+    return None
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=40)
+@given(descriptors(), st.data())
+def test_any_value_at_any_key_is_taken_or_refused_in_one_line(descriptor: Descriptor, data: st.DataObject) -> None:
+    document = json.loads(descriptor.to_json())
+    document[data.draw(st.sampled_from(sorted(document)))] = data.draw(_json)
+    text = json.dumps(document)
+    said = refusal(text)
+    assert said is None or (said.startswith("f: ") and 1 == len(said.splitlines()))
+
+
+@pytest.mark.parametrize("text", ["", "\0\1garbage", "[" * 100_000, '{"format": ', "1" * 10_000, "[1]", "null"])
+def test_garbage_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(DataError, match=r"^f: not ") as caught:
+        Descriptor.from_json(text, "f")
+    assert 1 == len(str(caught.value).splitlines())

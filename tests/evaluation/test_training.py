@@ -15,7 +15,6 @@ import training_support
 from training_support import SPACE, Digits, MemoryWorkspace, evaluator, job, small_network
 
 from spark_nas.errors import Diverged, JobError, OptionError, TimeLimitExceeded
-from spark_nas.evaluation.environment import environment
 from spark_nas.evaluation.evaluator import TrainingEvaluator
 from spark_nas.evaluation.training import RECIPE_KEYS, Training
 from spark_nas.search.records import CurvePoint, Job, Outcome
@@ -255,10 +254,3 @@ def test_every_precision_and_layout_trains_and_resumes_bitwise(options: Training
     first = MemoryWorkspace()
     task.evaluate(job(1), first)
     assert uncut.metrics == task.evaluate(job(2, rung=1), MemoryWorkspace(first.saved)).metrics
-
-
-def test_the_environment_names_versions_and_device_as_text() -> None:
-    found = environment()
-    assert {"python", "platform", "device", "torch", "numpy", "threads"} <= set(found)
-    assert torch.__version__ == found["torch"]
-    assert all(found.values())

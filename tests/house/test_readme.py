@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
-from spark_nas.assemble import COMPONENTS
+import yaml
+
+from spark_nas.assemble import COMPONENTS, parse_experiment
 from spark_nas.storage.results import COLUMNS
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
@@ -19,6 +22,13 @@ def test_it_documents_every_column_of_the_results_table() -> None:
 def test_it_names_every_component() -> None:
     names = [name for axis, named in COMPONENTS.items() if axis != "data" for name in named]
     assert [name for name in names if f"`{name}`" not in README] == []
+
+
+def test_its_experiment_file_is_a_good_one() -> None:
+    block = re.search(r"`mine\.yaml`:\n\n((?:    .+\n)+)", README)
+    assert block is not None
+    experiment = parse_experiment(yaml.safe_load(textwrap.dedent(block.group(1))))
+    assert experiment.scheduler.plan()[0].resources[-1] == 81
 
 
 def test_its_links_lead_somewhere() -> None:
