@@ -111,7 +111,7 @@ class Crowded(SimulatedEngine):
         self.most = max(self.most, self.flying)
         super().submit(jobs)
 
-    def wait(self) -> list[Result]:
+    def wait(self, timeout: float | None = None) -> list[Result]:
         results = super().wait()
         self.flying -= len(results)
         return results

@@ -64,9 +64,15 @@ class Launcher:
         """Start a flight, as soon as a thread is free."""
         self._flights.put(batches)
 
-    def landing(self) -> Landing:
-        """The next landing; blocks. Raises ClusterError for trouble that no second try will mend."""
-        landing = self._landed.get()
+    def landing(self, timeout: float | None = None) -> Landing | None:
+        """The next landing; None when `timeout` seconds pass without one.
+
+        Raises ClusterError for trouble that no second try will mend.
+        """
+        try:
+            landing = self._landed.get(timeout=timeout)
+        except Empty:
+            return None
         if landing.trouble is not None:
             raise landing.trouble
         return landing

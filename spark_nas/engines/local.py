@@ -62,8 +62,8 @@ class LocalEngine:
         """Queue jobs; they run in `wait`."""
         self._queue.extend((job, self._attempts.next(job)) for job in jobs)
 
-    def wait(self) -> list[Result]:
-        """Run the next job and return its result. Raises ValueError when there is none."""
+    def wait(self, timeout: float | None = None) -> list[Result]:
+        """Run the next job, however long it takes, and return its result. Raises ValueError when there is none."""
         if not self._queue:
             raise ValueError("nothing is in flight")
         job, attempt = self._queue.popleft()

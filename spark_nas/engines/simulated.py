@@ -113,8 +113,8 @@ class SimulatedEngine:
         self._queue.extend(jobs)
         self._start_queued()
 
-    def wait(self) -> list[Result]:
-        """Move the clock to the next event and return its one result."""
+    def wait(self, timeout: float | None = None) -> list[Result]:
+        """Move the clock to the next event, however far, and return its one result."""
         if not self._heap:
             raise ValueError("nothing is in flight")
         self.now, _, event = heapq.heappop(self._heap)

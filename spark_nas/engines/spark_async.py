@@ -88,11 +88,13 @@ class SparkAsyncEngine:
         self._pending.extend(Assignment(job, self._attempts.next(job)) for job in jobs)
         self._fill()
 
-    def wait(self) -> list[Result]:
+    def wait(self, timeout: float | None = None) -> list[Result]:
         """The results of the next session to end. Raises ClusterError if executors cannot run jobs at all."""
         if not self._flying:
             raise ValueError("nothing is in flight")
-        landing = self._launcher.landing()
+        landing = self._launcher.landing(timeout)
+        if landing is None:
+            return []
         self._flying -= 1
         if all(result.status != "lost" for result in landing.results):
             self._batching.observe(landing.results)

@@ -80,11 +80,13 @@ class SparkRoundsEngine:
             self._launcher.launch(board[start : start + self._options.max_jobs])
             self._flying += 1
 
-    def wait(self) -> list[Result]:
+    def wait(self, timeout: float | None = None) -> list[Result]:
         """All results of the next stage. Raises ClusterError if executors cannot run jobs at all."""
         if not self._flying:
             raise ValueError("nothing is in flight")
-        landing = self._launcher.landing()
+        landing = self._launcher.landing(timeout)
+        if landing is None:
+            return []
         self._flying -= 1
         return list(landing.results)
 

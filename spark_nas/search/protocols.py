@@ -108,8 +108,11 @@ class Engine(Protocol):
         """Start jobs; returns at once (or as soon as they are queued)."""
         ...
 
-    def wait(self) -> list[Result]:
-        """At least one result, in the order of completion. Only called while jobs are in flight."""
+    def wait(self, timeout: float | None = None) -> list[Result]:
+        """At least one result, in the order of completion; none only when `timeout` seconds have passed.
+
+        Only called while jobs are in flight. An engine that runs jobs inside `wait` may take longer than the timeout.
+        """
         ...
 
     def close(self) -> None:
