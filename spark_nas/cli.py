@@ -1,7 +1,7 @@
 """`spark-nas COMMAND ...`: parses, runs one command, and turns errors into one line and an exit code.
 
-Exit codes: 0 done; 1 the search failed, or a defect of ours (with traceback); 2 bad input, or an output that cannot
-be used; 130 interrupted.
+Exit codes: 0 done (also: already done); 1 the search failed, or a defect of ours (with traceback); 2 bad input, or an
+output that cannot be used; 75 stopped in order before the end, the same command continues; 130 interrupted.
 """
 
 from __future__ import annotations

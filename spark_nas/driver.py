@@ -12,9 +12,14 @@ from dataclasses import replace
 from typing import Protocol
 
 from spark_nas.config import Budget
-from spark_nas.errors import OutputError, SearchFailed
+from spark_nas.errors import OutputError, SearchFailed, Unfinished
 from spark_nas.search.protocols import Engine, ResultLog, Scheduler
 from spark_nas.search.records import Job, JobKey, Result
+
+_POLL_SECONDS = 0.5
+"""How long the loop is deaf to a wish to stop while it waits for results."""
+Stop = Callable[[], str | None]
+"""Asked every turn: why the search should stop now, or None to go on."""
 
 
 class Observer(Protocol):
@@ -41,18 +46,24 @@ def run(
     budget: Budget | None = None,
     observer: Observer | None = None,
     clock: Callable[[], float] = time.monotonic,
+    stop: Stop = lambda: None,
+    grace: float = 60.0,
 ) -> int:
     """Search until the scheduler is done or the budget is spent; returns the number of jobs handed out.
 
     A fresh `scheduler` is brought up to `log` first, so calling again with the same log continues the run.
-    Raises SearchFailed when the first `budget.failures` results all failed, and OutputError when the log was
-    not written by this scheduler. The engine is the caller's to close.
+    When `stop` gives a reason, no more jobs are handed out and those in flight have `grace` seconds to come back.
+    Raises Unfinished after that, unless the search was at its end; SearchFailed when the first `budget.failures`
+    results all failed, and OutputError when the log was not written by this scheduler. The engine is the caller's to
+    close.
     """
     loop = _Loop(scheduler, engine, log, budget or Budget(), observer, clock)
     try:
         loop.resume()
-        while loop.step():
+        while (reason := stop()) is None and loop.step():
             pass
+        if reason is not None:
+            loop.land(reason, grace)
     finally:
         if observer is not None:
             observer.on_done()
@@ -119,17 +130,34 @@ class _Loop:
 
     def step(self) -> bool:
         """One turn of the loop; False when the search is over."""
-        free = self.engine.slots - len(self.flying)
-        if free > 0 and not self._spent():
-            if self.budget.jobs is not None:
-                free = min(free, self.budget.jobs - self.asked)
-            jobs = self.scheduler.ask(free)
-            self.asked += len(jobs)
-            self._submit(jobs)
+        self._submit(self._ask())
         if not self.flying:
             return False
-        self._take(self.engine.wait())
+        if lost := self._take(self.engine.wait(_POLL_SECONDS)):
+            self.engine.submit(lost)
         return True
+
+    def land(self, reason: str, grace: float) -> None:
+        """Take in what comes back within `grace` seconds. Raises Unfinished unless that was the end of the search."""
+        until, adrift = self.clock() + grace, list[Job]()
+        while self.flying and (left := until - self.clock()) > 0:
+            adrift += self._take(self.engine.wait(min(left, _POLL_SECONDS)))
+            for job in adrift:
+                self.flying.pop(job.key, None)
+        if self.flying or adrift or self._ask():
+            cut = len(self.flying) + len(adrift)
+            raise Unfinished(f"stopped ({reason}) after {self.told} jobs, {cut} in flight; the same command continues")
+
+    def _ask(self) -> list[Job]:
+        """What the scheduler has to do now, for as many slots as are free; nothing once the budget is spent."""
+        free = self.engine.slots - len(self.flying)
+        if free <= 0 or self._spent():
+            return []
+        if self.budget.jobs is not None:
+            free = min(free, self.budget.jobs - self.asked)
+        jobs = self.scheduler.ask(free)
+        self.asked += len(jobs)
+        return jobs
 
     def _submit(self, jobs: Sequence[Job]) -> None:
         if jobs:
@@ -140,7 +168,8 @@ class _Loop:
             if self.observer is not None:
                 self.observer.on_asked(jobs)
 
-    def _take(self, results: Sequence[Result]) -> None:
+    def _take(self, results: Sequence[Result]) -> list[Job]:
+        """Append and tell what came back; returns the jobs that were lost and deserve another attempt."""
         told, again = [], []
         for result in results:
             attempt = self.attempts.pop(result.job.key, 1)
@@ -150,8 +179,6 @@ class _Loop:
                 continue
             status = "failed" if result.status == "lost" else result.status
             told.append(replace(result, status=status, attempt=max(attempt, result.attempt)))
-        if again:
-            self.engine.submit(again)
         if told:
             self.log.append(told, self.asked)
         for result in told:
@@ -161,6 +188,7 @@ class _Loop:
                 self.observer.on_result(result)
         self.told += len(told)
         self._give_up_if_hopeless(told)
+        return again
 
     def _give_up_if_hopeless(self, told: Sequence[Result]) -> None:
         self.any_completed = self.any_completed or any(result.usable for result in told)

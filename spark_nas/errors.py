@@ -8,6 +8,10 @@ SparkNasError
 |   +-- OutputError            the output location cannot be used, or holds another experiment's run
 |   +-- ClusterError           the cluster cannot give what the experiment asks for
 +-- SearchFailed               the search ran, but no trial completed; exit code 1
++-- Unfinished                 stopped in order before the end; exit code 75: run the same command again
+|   +-- RunHeld                another driver holds the run
+|   +-- LeaseLost              another driver has taken the run over
+|   +-- StoreUnavailable       the object store did not answer, however often it was asked
 +-- JobError                   a job's own failure: becomes a failed row, never a dead search
     +-- Diverged               the loss became NaN or infinite
     +-- TimeLimitExceeded      the job ran longer than its time limit
@@ -62,6 +66,24 @@ class ClusterError(UsageError):
 
 class SearchFailed(SparkNasError):
     """The search ran to its end but no trial completed."""
+
+
+class Unfinished(SparkNasError):
+    """The search stopped before its end, everything it had is durable, and the same command continues it."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: a scheduler may retry on this code, and on no other
+
+
+class RunHeld(Unfinished):
+    """Another driver holds the run; the message says who."""
+
+
+class LeaseLost(Unfinished):
+    """Another driver has taken the run over while this one could not renew its lease."""
+
+
+class StoreUnavailable(Unfinished):
+    """The store did not answer, however often it was asked; nobody's input is wrong."""
 
 
 class JobError(SparkNasError):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from spark_nas.assemble import Parts, describe
+from spark_nas.commands.endings import add_ending_arguments
 from spark_nas.commands.runs import RETRAINED, Run, add_run_argument
 from spark_nas.commands.search import drive
 from spark_nas.errors import OutputError, SearchFailed, UsageError
@@ -27,16 +28,17 @@ HELP = "train the best trial of a run from scratch and measure it on the test sp
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """RUN, --epochs, --seeds."""
+    """RUN, --epochs, --seeds, --time-budget, --grace."""
     add_run_argument(parser)
     parser.add_argument("--epochs", type=int, help="instead of retrain.epochs of the experiment")
     parser.add_argument("--seeds", type=int, help="independent trainings, instead of retrain.seeds")
+    add_ending_arguments(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Retrain, and print what the test split says."""
     run = Run(arguments.run)
-    summary = retrain(run, arguments.epochs, arguments.seeds)
+    summary = retrain(run, arguments.epochs, arguments.seeds, time_budget=arguments.time_budget, grace=arguments.grace)
     spread = f" ± {100 * summary['test_accuracy_std']:.2f}" if summary["seeds"] > 1 else ""
     print(
         f"Trial {summary['trial_id']} retrained for {summary['epochs']} epochs with {summary['seeds']} seed(s): "
@@ -45,10 +47,18 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def retrain(run: Run, epochs: int | None = None, seeds: int | None = None) -> dict[str, Any]:
+def retrain(
+    run: Run,
+    epochs: int | None = None,
+    seeds: int | None = None,
+    *,
+    time_budget: float | None = None,
+    grace: float = 60.0,
+) -> dict[str, Any]:
     """Retrain the incumbent of a run; returns, and leaves in `retrained.json`, its test accuracy.
 
-    Raises UsageError when there is nothing to retrain, SearchFailed when no training completed.
+    Raises UsageError when there is nothing to retrain, SearchFailed when no training completed, and Unfinished as
+    `search` does.
     """
     best = incumbent(run.results())
     if best is None:
@@ -64,7 +74,7 @@ def retrain(run: Run, epochs: int | None = None, seeds: int | None = None) -> di
     files = LocalFiles(f"{run.files.root}/{name}")
     log = ParquetLog(files, run.record["run_id"], run.record["environment"])
     seeds = max([options.seeds, *(asked for _, asked in log.rows())])  # it may have been asked for more before
-    drive(_parts(run, best, epochs, seeds), log, files, None)
+    drive(_parts(run, best, epochs, seeds), files, run.record, time_budget=time_budget, grace=grace)
     results = sorted((result for result, _ in log.rows()), key=lambda result: result.job.key)
     summary = _summary(best, epochs, results[: options.seeds])
     run.files.write(RETRAINED, json.dumps(summary, indent=2).encode())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_nas import driver, provenance
 from spark_nas.assemble import Parts, assemble, load_experiment
+from spark_nas.commands.endings import Ending, add_ending_arguments
 from spark_nas.commands.runs import run_files
 from spark_nas.engines.task import versions
 from spark_nas.errors import SearchFailed
@@ -19,6 +20,7 @@ from spark_nas.report.view import RunView
 from spark_nas.search.records import Result
 from spark_nas.storage.files import Files
 from spark_nas.storage.jobs import CommittedJobs
+from spark_nas.storage.lease import Lease
 from spark_nas.storage.record import begin
 from spark_nas.storage.results import ParquetLog
 
@@ -29,7 +31,7 @@ HELP = "search: continue where the run stood, or begin it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """EXPERIMENT, --output, --run-id, --set."""
+    """EXPERIMENT, --output, --run-id, --set, --time-budget, --grace."""
     parser.add_argument("experiment", help="experiment file (YAML), for example conf/asha.yaml")
     parser.add_argument("--output", required=True, help="folder of runs, shared by driver and executors")
     parser.add_argument(
@@ -38,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a value of the experiment file"
     )
+    add_ending_arguments(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -45,21 +48,29 @@ def execute(arguments: argparse.Namespace) -> int:
     parts = assemble(load_experiment(arguments.experiment, arguments.set))
     run_id = arguments.run_id or parts.experiment.name
     files = run_files(arguments.output, run_id)
-    results = search(parts, files, run_id)
+    results = search(parts, files, run_id, time_budget=arguments.time_budget, grace=arguments.grace)
     print_leaderboard(RunView(run_id, {}, results))
     print(f"Run: {files.root}")
     return 0
 
 
-def search(parts: Parts, files: Files, run_id: str, *, spark: SparkSession | None = None) -> list[Result]:
+def search(
+    parts: Parts,
+    files: Files,
+    run_id: str,
+    *,
+    spark: SparkSession | None = None,
+    time_budget: float | None = None,
+    grace: float = 60.0,
+) -> list[Result]:
     """Run or continue the search in `files`; returns all its rows.
 
-    Raises OutputError when the run is another experiment's, SearchFailed when no trial completed.
+    Raises OutputError when the run is another experiment's, SearchFailed when no trial completed, and Unfinished when
+    it was stopped before its end: by SIGTERM, after `time_budget` seconds, or because another driver holds the run.
     """
     environment = versions()
     record = begin(files, new_record(parts, run_id, environment))
-    log = ParquetLog(files, run_id, record["environment"])
-    drive(parts, log, files, spark)
+    log = drive(parts, files, record, spark=spark, time_budget=time_budget, grace=grace)
     results = [result for result, _ in log.rows()]
     if incumbent(results) is None:
         errors = [result.error.splitlines()[0] for result in results if result.error]
@@ -67,14 +78,27 @@ def search(parts: Parts, files: Files, run_id: str, *, spark: SparkSession | Non
     return results
 
 
-def drive(parts: Parts, log: ParquetLog, files: Files, spark: SparkSession | None) -> None:
-    """The loop, with its engine opened and closed, its progress shown."""
-    scheduler = parts.scheduler()
-    with contextlib.closing(parts.engine(CommittedJobs(files), spark)) as engine:
-        clock = getattr(engine, "clock", None)  # the simulated engine keeps its own time
-        options: dict[str, Any] = {"clock": clock} if clock else {}
-        observer = Progress(total_jobs=planned_jobs(parts))
-        driver.run(scheduler, engine, log, budget=parts.experiment.budget, observer=observer, **options)
+def drive(
+    parts: Parts,
+    files: Files,
+    record: Mapping[str, Any],
+    *,
+    spark: SparkSession | None = None,
+    time_budget: float | None = None,
+    grace: float = 60.0,
+) -> ParquetLog:
+    """The loop, under a lease, with its engine opened and closed, its progress shown. Returns the log it wrote."""
+
+    # What has begun is ended in the opposite order: the lease goes last, when nobody writes any more.
+    with Lease(files) as lease, Ending(time_budget=time_budget, watch=lease.check) as ending:
+        log = ParquetLog(files, record["run_id"], record["environment"])
+        with contextlib.closing(parts.engine(CommittedJobs(files), spark)) as engine:
+            options: dict[str, Any] = {"stop": ending.reason, "grace": grace}
+            if clock := getattr(engine, "clock", None):  # the simulated engine keeps its own time
+                options["clock"] = clock
+            options["observer"] = Progress(total_jobs=planned_jobs(parts))
+            driver.run(parts.scheduler(), engine, log, budget=parts.experiment.budget, **options)
+    return log
 
 
 def planned_jobs(parts: Parts) -> int | None:

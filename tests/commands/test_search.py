@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -194,27 +190,3 @@ def test_rows_carry_the_seed_place_and_time_of_their_job(uninterrupted: Path):
     assert len({r.job.trial.seed for r in rows}) == len({r.job.trial.trial_id for r in rows}) == 5
     assert all(r.seconds > 0 and r.started_at.year > 2000 and "/" in r.executor for r in rows)
     assert {r.environment["torch"] for r in rows} == {torch.__version__}
-
-
-@pytest.mark.slow
-def test_an_interrupted_search_says_so_and_the_same_command_continues_it(tmp_path: Path, command: Command):
-    (tmp_path / "long.yaml").write_text("{space: mlp, scheduler: hyperband, evaluator: synthetic}")
-    words = ["search", str(tmp_path / "long.yaml"), "--output", str(tmp_path)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "spark_nas.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / "long").glob("results/*.parquet"))) < 5 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (130, ["spark-nas search: interrupted; the same command continues"]) == (
-        process.returncode,
-        err.splitlines(),
-    )
-    assert "search ended: " in out
-    before = results(tmp_path / "long")
-    assert 5 <= len(before) < 206
-    assert command(*words).code == 0
-    assert before == results(tmp_path / "long")[: len(before)]
-    assert len(results(tmp_path / "long")) == 206
