@@ -25,7 +25,7 @@ DEMO_SEARCH := search $(DEMO_CONF) --output $(DEMO_RUNS) --run-id $(DEMO_ID)
 DEMO_RETRAIN := retrain $(DEMO_RUNS)/$(DEMO_ID)
 DEMO_REPORT := report $(DEMO_RUNS)/$(DEMO_ID)
 
-.PHONY: help demo test check lint format test-spark35 setup setup-spark35 java wheel clean distclean
+.PHONY: help demo test chaos check lint format test-spark35 setup setup-spark35 java wheel clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -40,6 +40,9 @@ demo: setup ## search, retrain and report on the digits
 
 test: check setup-spark35 ## checks, all tests with coverage, Spark tests again under 3.5
 	@scripts/test
+
+chaos: setup ## kill drivers, executors and workers at random, over CHAOS_RUNS runs of each of four kinds (13)
+	@CHAOS_RUNS=$${CHAOS_RUNS:-13} scripts/test -x tests/chaos
 
 check: setup ## lint, format and types
 	@scripts/check

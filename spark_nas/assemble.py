@@ -106,7 +106,7 @@ class Parts:
 def assemble(experiment: Experiment) -> Parts:
     """Build whatever can be built without a cluster; bad input ends here. Raises ConfigError or DataError."""
     with _Located(experiment, "data"):
-        dataset = experiment.data.build() if experiment.data is not None else None
+        dataset = experiment.data.build(experiment.storage.resolved()) if experiment.data is not None else None
     space = experiment.space.build()
     with _Located(experiment, "evaluator"):
         evaluator = experiment.evaluator.build(space, dataset, experiment.scheduler.max_resource)

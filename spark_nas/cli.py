@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from spark_nas.commands import plan, prepare_data, report, retrain, search
+from spark_nas.commands import compact, doctor, list_runs, plan, prepare_data, report, retrain, search, status
 from spark_nas.errors import SparkNasError
 
 COMMANDS = {
@@ -20,6 +20,10 @@ COMMANDS = {
     "search": search,
     "retrain": retrain,
     "report": report,
+    "status": status,
+    "list": list_runs,
+    "compact": compact,
+    "doctor": doctor,
 }
 
 

@@ -24,6 +24,7 @@ from typing import Any, Literal
 import yaml
 
 from spark_nas.errors import ConfigError, OptionError
+from spark_nas.object_store import StorageOptions
 
 Components = Mapping[str, Mapping[str, str]]
 """Section -> name -> `module:Class` of the options dataclass."""
@@ -89,6 +90,8 @@ class Experiment:
     """All seeds of the search are derived from it."""
     budget: Budget = Budget()
     retrain: Retrain = Retrain()
+    storage: StorageOptions = field(default_factory=StorageOptions)
+    """How object stores are reached, for data and output alike."""
     raw: Mapping[str, object] = field(default_factory=dict)
     """The file as read, with overrides: what `run.json` keeps."""
     file: str = ""
@@ -97,6 +100,7 @@ class Experiment:
 _DEFAULT_NAMES = {"sampler": "random", "data": "shards", "engine": "local"}
 _OPTIONAL = {"sampler", "data", "engine"}
 _PLAIN: Mapping[str, type] = {"name": str, "seed": int}
+_SECTIONS: Mapping[str, type] = {"budget": Budget, "retrain": Retrain, "storage": StorageOptions}
 
 
 def load(file: str | Path, components: Components, overrides: Sequence[str] = ()) -> Experiment:
@@ -113,7 +117,7 @@ def load(file: str | Path, components: Components, overrides: Sequence[str] = ()
 
 def parse(raw: Mapping[str, Any], components: Components, file: str = "<experiment>") -> Experiment:
     """Check a mapping that came from YAML or from a program."""
-    known = [*_PLAIN, *components, "recipe", "budget", "retrain"]
+    known = [*_PLAIN, *components, "recipe", *_SECTIONS]
     for key in raw:
         if key not in known:
             raise ConfigError(file, str(key), raw[key], f"unknown key{_nearest(str(key), known)}")
@@ -131,7 +135,7 @@ def parse(raw: Mapping[str, Any], components: Components, file: str = "<experime
             raise ConfigError(file, section, None, f"missing section; one of: {', '.join(sorted(names))}")
     if "recipe" in raw:
         values["recipe"] = _check(raw["recipe"], Mapping[str, object], file, "recipe")
-    for section, cls in (("budget", Budget), ("retrain", Retrain)):
+    for section, cls in _SECTIONS.items():
         if section in raw:
             values[section] = build(cls, raw[section], file, section)
     return Experiment(**values)

@@ -38,6 +38,14 @@ class Observer(Protocol):
         ...
 
 
+class Housekeeper(Protocol):
+    """Clears away what a search no longer needs."""
+
+    def after(self, results: Sequence[Result]) -> None:
+        """Results were told. Must not block the loop."""
+        ...
+
+
 def run(
     scheduler: Scheduler,
     engine: Engine,
@@ -45,6 +53,7 @@ def run(
     *,
     budget: Budget | None = None,
     observer: Observer | None = None,
+    housekeeper: Housekeeper | None = None,
     clock: Callable[[], float] = time.monotonic,
     stop: Stop = lambda: None,
     grace: float = 60.0,
@@ -57,7 +66,7 @@ def run(
     results all failed, and OutputError when the log was not written by this scheduler. The engine is the caller's to
     close.
     """
-    loop = _Loop(scheduler, engine, log, budget or Budget(), observer, clock)
+    loop = _Loop(scheduler, engine, log, budget or Budget(), observer, housekeeper, clock)
     try:
         loop.resume()
         while (reason := stop()) is None and loop.step():
@@ -103,10 +112,11 @@ class _Loop:
         log: ResultLog,
         budget: Budget,
         observer: Observer | None,
+        housekeeper: Housekeeper | None,
         clock: Callable[[], float],
     ) -> None:
         self.scheduler, self.engine, self.log = scheduler, engine, log
-        self.budget, self.observer, self.clock = budget, observer, clock
+        self.budget, self.observer, self.housekeeper, self.clock = budget, observer, housekeeper, clock
         self.flying: dict[JobKey, Job] = {}
         self.attempts: dict[JobKey, int] = {}
         self.reached: dict[JobKey, int] = {}
@@ -126,6 +136,7 @@ class _Loop:
         self.any_completed = any(result.usable for result, _ in rows)
         for result, _ in rows:
             self._count(result.job)
+        self._clear_away([result for result, _ in rows])  # not before the replay: until then nothing seems needed
         self._submit(list(flying.values()))
 
     def step(self) -> bool:
@@ -187,8 +198,13 @@ class _Loop:
             if self.observer is not None:
                 self.observer.on_result(result)
         self.told += len(told)
+        self._clear_away(told)
         self._give_up_if_hopeless(told)
         return again
+
+    def _clear_away(self, results: Sequence[Result]) -> None:
+        if self.housekeeper is not None and results:
+            self.housekeeper.after(results)
 
     def _give_up_if_hopeless(self, told: Sequence[Result]) -> None:
         self.any_completed = self.any_completed or any(result.usable for result in told)

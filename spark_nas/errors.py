@@ -12,6 +12,7 @@ SparkNasError
 |   +-- RunHeld                another driver holds the run
 |   +-- LeaseLost              another driver has taken the run over
 |   +-- StoreUnavailable       the object store did not answer, however often it was asked
+|   +-- ClusterLost            Spark itself is gone: its driver JVM, its master, or its Connect server
 +-- JobError                   a job's own failure: becomes a failed row, never a dead search
     +-- Diverged               the loss became NaN or infinite
     +-- TimeLimitExceeded      the job ran longer than its time limit
@@ -84,6 +85,10 @@ class LeaseLost(Unfinished):
 
 class StoreUnavailable(Unfinished):
     """The store did not answer, however often it was asked; nobody's input is wrong."""
+
+
+class ClusterLost(Unfinished):
+    """Spark itself is gone while the search ran; what had finished is durable."""
 
 
 class JobError(SparkNasError):

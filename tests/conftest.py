@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.s3_endpoint import S3, s3_endpoint
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -42,3 +44,31 @@ def spark() -> Iterator[SparkSession]:
     session = open_session("local[2]", app_name="spark_nas tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def digits(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits, prepared once for the whole suite; never to be changed."""
+    from spark_nas.data.prepare import prepare
+    from spark_nas.data.sources.digits import Digits
+
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    prepare(spark, Digits(), folder, shards=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """One real S3 endpoint for the whole suite."""
+    with s3_endpoint() as running:
+        yield running
+
+
+@pytest.fixture
+def s3(s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """The endpoint, which this process reaches by its environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server

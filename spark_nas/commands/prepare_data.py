@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from spark_nas.commands.runs import local_folder
 from spark_nas.data.descriptor import FILE_NAME, load_descriptor
+from spark_nas.data.folder import open_folder
 from spark_nas.data.prepare import check_output, prepare
 from spark_nas.data.sources import KINDS, open_source
 from spark_nas.engines.session import Session
@@ -16,7 +16,9 @@ HELP = "write a data set as shards"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """SOURCE, --output and how to split."""
     parser.add_argument("source", help=KINDS)
-    parser.add_argument("--output", required=True, help="folder of the data set, shared by driver and executors")
+    parser.add_argument(
+        "--output", required=True, help="folder of the data set, shared by driver and executors, or s3://BUCKET/PREFIX"
+    )
     parser.add_argument("--shards", type=int, default=4, help="files of each split (default: 4)")
     parser.add_argument("--seed", type=int, default=1, help="of splits and shuffling (default: 1)")
     parser.add_argument("--valid-fraction", type=float, default=0.1, help="of the training rows (default: 0.1)")
@@ -32,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Write the shards, and say what was written."""
-    output = local_folder(arguments.output)
-    if arguments.if_missing and (output / FILE_NAME).exists():
-        print(f"{output} is there already: {load_descriptor(output).name}")
+    output = open_folder(arguments.output)
+    if arguments.if_missing and output.sizes([FILE_NAME]) != [None]:
+        print(f"{output.location} is there already: {load_descriptor(output).name}")
         return 0
     source = open_source(arguments.source, arguments.image_size)
     check_output(output, arguments.overwrite)  # before Spark starts
@@ -56,5 +58,5 @@ def execute(arguments: argparse.Namespace) -> int:
             session.stop()
     splits = ", ".join(f"{name} {split.rows:,}" for name, split in descriptor.splits.items())
     shape = "x".join(map(str, descriptor.input_shape))
-    print(f"{descriptor.name}: {splits} examples of {shape}, {len(descriptor.classes)} classes, in {output}")
+    print(f"{descriptor.name}: {splits} examples of {shape}, {len(descriptor.classes)} classes, in {output.location}")
     return 0

@@ -21,7 +21,6 @@ from spark_nas.report.leaderboard import incumbent
 from spark_nas.search.records import Proposal, Result, derive_seed
 from spark_nas.search.samplers.listed import Listed
 from spark_nas.search.schedulers.full_training import FullTraining
-from spark_nas.storage.files import LocalFiles
 from spark_nas.storage.results import ParquetLog
 
 HELP = "train the best trial of a run from scratch and measure it on the test split"
@@ -71,10 +70,11 @@ def retrain(
     )
     epochs = options.epochs or int(run.record["max_resource"])
     name = f"retrain/trial-{best.job.trial.trial_id:06d}-epochs-{epochs}"
-    files = LocalFiles(f"{run.files.root}/{name}")
+    files = run.files.below(name)
     log = ParquetLog(files, run.record["run_id"], run.record["environment"])
     seeds = max([options.seeds, *(asked for _, asked in log.rows())])  # it may have been asked for more before
-    drive(_parts(run, best, epochs, seeds), files, run.record, time_budget=time_budget, grace=grace)
+    parts = _parts(run, best, epochs, seeds)
+    drive(parts, files, run.record, time_budget=time_budget, grace=grace, keep_checkpoints=True)
     results = sorted((result for result, _ in log.rows()), key=lambda result: result.job.key)
     summary = _summary(best, epochs, results[: options.seeds])
     run.files.write(RETRAINED, json.dumps(summary, indent=2).encode())

@@ -5,35 +5,29 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from spark_nas.assemble import Parts, assemble, parse_experiment
 from spark_nas.config import Experiment
 from spark_nas.errors import OutputError
+from spark_nas.object_store import StorageOptions
 from spark_nas.search.records import Result
-from spark_nas.storage.files import Files, LocalFiles
+from spark_nas.storage.files import Files
+from spark_nas.storage.locations import open_files
 from spark_nas.storage.record import check_run_id, read_record
 from spark_nas.storage.results import ParquetLog
 
 RETRAINED = "retrained.json"
 
 
-def run_files(output: str, run_id: str) -> LocalFiles:
-    """The folder of a run below `output`. Raises OutputError for a place that cannot be used."""
-    return LocalFiles(local_folder(output) / check_run_id(run_id))
-
-
-def local_folder(output: str) -> Path:
-    """An absolute local (or mounted) folder. Raises OutputError for a URL: object stores are a later version's."""
-    if "://" in output:
-        raise OutputError(f"output {output!r}: give a local or mounted folder; object stores are not supported yet")
-    return Path(output).absolute()
+def run_files(output: str, run_id: str, storage: StorageOptions | None = None) -> Files:
+    """The files of a run below `output`, a path or a URI. Raises OutputError for a place that cannot be used."""
+    return open_files(output, storage).below(check_run_id(run_id))
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
     """`RUN`: the folder of a run, as `search` prints it."""
-    parser.add_argument("run", help="folder of the run: OUTPUT/RUN_ID")
+    parser.add_argument("run", help="folder of the run, a path or a URI: OUTPUT/RUN_ID")
 
 
 class Run:
@@ -41,12 +35,14 @@ class Run:
 
     def __init__(self, folder: str) -> None:
         """Open the run in `folder`. Raises OutputError when there is none."""
-        self.files: Files = LocalFiles(local_folder(folder))
+        self.files: Files = open_files(folder)
         record = read_record(self.files)
         if record is None:
             raise OutputError(f"{self.files.root}: no run has begun here; give OUTPUT/RUN_ID of `spark-nas search`")
         self.record: Mapping[str, Any] = record
         self.experiment: Experiment = parse_experiment(record["experiment"], record["file"])
+        if self.experiment.storage != StorageOptions():  # the record was found by what the environment says
+            self.files = open_files(folder, self.experiment.storage)
         self.log = ParquetLog(self.files, record["run_id"], record["environment"])
 
     def results(self) -> list[Result]:

@@ -19,8 +19,10 @@ from spark_nas.report.progress import Progress
 from spark_nas.report.view import RunView
 from spark_nas.search.records import Result
 from spark_nas.storage.files import Files
+from spark_nas.storage.garbage import Housekeeper
 from spark_nas.storage.jobs import CommittedJobs
 from spark_nas.storage.lease import Lease
+from spark_nas.storage.probe import require_conditional_writes
 from spark_nas.storage.record import begin
 from spark_nas.storage.results import ParquetLog
 
@@ -33,7 +35,9 @@ HELP = "search: continue where the run stood, or begin it"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """EXPERIMENT, --output, --run-id, --set, --time-budget, --grace."""
     parser.add_argument("experiment", help="experiment file (YAML), for example conf/asha.yaml")
-    parser.add_argument("--output", required=True, help="folder of runs, shared by driver and executors")
+    parser.add_argument(
+        "--output", required=True, help="folder of runs, shared by driver and executors: a path, or s3://BUCKET/PREFIX"
+    )
     parser.add_argument(
         "--run-id", help="name of this run; the same again continues it (default: the experiment's name)"
     )
@@ -47,7 +51,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Search, and print the leaderboard."""
     parts = assemble(load_experiment(arguments.experiment, arguments.set))
     run_id = arguments.run_id or parts.experiment.name
-    files = run_files(arguments.output, run_id)
+    files = run_files(arguments.output, run_id, parts.experiment.storage)
     results = search(parts, files, run_id, time_budget=arguments.time_budget, grace=arguments.grace)
     print_leaderboard(RunView(run_id, {}, results))
     print(f"Run: {files.root}")
@@ -68,6 +72,7 @@ def search(
     Raises OutputError when the run is another experiment's, SearchFailed when no trial completed, and Unfinished when
     it was stopped before its end: by SIGTERM, after `time_budget` seconds, or because another driver holds the run.
     """
+    require_conditional_writes(files)
     environment = versions()
     record = begin(files, new_record(parts, run_id, environment))
     log = drive(parts, files, record, spark=spark, time_budget=time_budget, grace=grace)
@@ -86,18 +91,26 @@ def drive(
     spark: SparkSession | None = None,
     time_budget: float | None = None,
     grace: float = 60.0,
+    keep_checkpoints: bool = False,
 ) -> ParquetLog:
-    """The loop, under a lease, with its engine opened and closed, its progress shown. Returns the log it wrote."""
+    """The loop, under a lease, with its engine opened and closed, its progress shown. Returns the log it wrote.
 
+    Checkpoints that the scheduler needs no more are deleted on the way, unless all are to be kept.
+    """
+    scheduler = parts.scheduler()
+    options: dict[str, Any] = {"budget": parts.experiment.budget, "grace": grace}
     # What has begun is ended in the opposite order: the lease goes last, when nobody writes any more.
-    with Lease(files) as lease, Ending(time_budget=time_budget, watch=lease.check) as ending:
-        log = ParquetLog(files, record["run_id"], record["environment"])
-        with contextlib.closing(parts.engine(CommittedJobs(files), spark)) as engine:
-            options: dict[str, Any] = {"stop": ending.reason, "grace": grace}
-            if clock := getattr(engine, "clock", None):  # the simulated engine keeps its own time
-                options["clock"] = clock
-            options["observer"] = Progress(total_jobs=planned_jobs(parts))
-            driver.run(parts.scheduler(), engine, log, budget=parts.experiment.budget, **options)
+    with contextlib.ExitStack() as running:
+        lease = running.enter_context(Lease(files))
+        options["stop"] = running.enter_context(Ending(time_budget=time_budget, watch=lease.check)).reason
+        log = running.enter_context(ParquetLog(files, record["run_id"], record["environment"]))
+        if parts.dataset is not None and not keep_checkpoints:  # tables and curves leave none
+            housekeeper = Housekeeper(files, scheduler.needed)
+            options["housekeeper"] = running.enter_context(contextlib.closing(housekeeper))
+        engine = running.enter_context(contextlib.closing(parts.engine(CommittedJobs(files), spark)))
+        if clock := getattr(engine, "clock", None):  # the simulated engine keeps its own time
+            options["clock"] = clock
+        driver.run(scheduler, engine, log, observer=Progress(total_jobs=planned_jobs(parts)), **options)
     return log
 
 

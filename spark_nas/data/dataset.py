@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spark_nas.data.cache import DECODED, CacheKey, DecodedSplit
+from spark_nas.data.cutting import Batch, Part, cut, shuffled_windows
 from spark_nas.data.descriptor import Descriptor, check_files, load_descriptor
+from spark_nas.data.folder import DataFolder, check_uri, open_folder
 from spark_nas.data.order import EpochOrder, epoch_order, stored_positions
-from spark_nas.data.reader import local_filesystem, read_row_groups
+from spark_nas.data.reader import RowGroup, read_row_groups
 from spark_nas.errors import DataError, OptionError
+from spark_nas.object_store import StorageOptions
 
-Batch = tuple[NDArray[np.generic], NDArray[np.int64]]
 _LABEL_BYTES = 8
 
 
@@ -29,7 +28,8 @@ class ShardedData:
     """A data set that `prepare-data` has written."""
 
     path: str
-    """Its folder: the one with `descriptor.json`, the same path on the driver and on every executor."""
+    """Its folder: the one with `descriptor.json`. A path that is the same on the driver and on every executor, or a
+    prefix on an object store: s3://BUCKET/PREFIX, s3a://, gs:// or abfss://."""
     cache_megabytes: int = 1024
     """Decoded data kept in each Python worker between jobs, in MiB; splits that do not fit are streamed. 0: always."""
     readers: int = 1
@@ -41,30 +41,37 @@ class ShardedData:
         if not self.path:
             raise OptionError("path", self.path, "give the --output of `spark-nas prepare-data`")
         if "://" in self.path:
-            raise OptionError(
-                "path", self.path, "give a local or mounted folder: object stores are not read directly yet"
-            )
+            check_uri(self.path)
         for key, least in (("cache_megabytes", 0), ("readers", 1), ("shuffle_window", 1)):
             if getattr(self, key) < least:
                 raise OptionError(key, getattr(self, key), f"must be at least {least}")
 
-    def build(self) -> ShardedDataset:
-        """Read the descriptor and check that every shard is there. Raises DataError, in milliseconds, when not."""
-        path = str(Path(self.path).absolute())
-        descriptor = load_descriptor(path)
-        check_files(path, descriptor)
-        return ShardedDataset(path, descriptor, self.cache_megabytes << 20, self.readers, self.shuffle_window)
+    def build(self, storage: StorageOptions | None = None) -> ShardedDataset:
+        """Read the descriptor and check that every shard is there. Raises DataError, in milliseconds, when not.
+
+        Args:
+            storage: how an object store is reached; None takes what the environment says. A local path needs none.
+        """
+        folder = open_folder(self.path, storage)
+        descriptor = load_descriptor(folder)
+        check_files(folder, descriptor)
+        return ShardedDataset(folder, descriptor, self.cache_megabytes << 20, self.readers, self.shuffle_window)
 
 
 @dataclass(frozen=True)
 class ShardedDataset:
     """A `search.protocols.Dataset` over Parquet shards. Picklable; opens its shards where it is used."""
 
-    path: str
+    folder: DataFolder
     descriptor: Descriptor
     cache_bytes: int
     readers: int
     shuffle_window: int
+
+    @property
+    def path(self) -> str:
+        """Where the shards are."""
+        return self.folder.location
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -135,7 +142,7 @@ class ShardedDataset:
         x = np.empty((rows, *self.input_shape), dtype=self.descriptor.dtype)
         y = np.empty(rows, dtype=np.int64)
         start = 0
-        for group in read_row_groups(local_filesystem(self.path), self.descriptor, split, threads=self.readers):
+        for group in self._row_groups(split):
             stop = start + len(group.y)
             x[start:stop], y[start:stop] = group.x, group.y
             start = stop
@@ -143,59 +150,34 @@ class ShardedDataset:
         return DecodedSplit(x, y)
 
     def _streamed_batches(self, split: str, batch_size: int, order: EpochOrder | None) -> Iterator[Batch]:
-        """Cut the shuffled windows into batches; holds one window, and what is left of the one before."""
-        left: list[Batch] = []
-        held = served = 0
-        for x, y in self._streamed_windows(split, order):
-            left.append((x, y))
-            held += len(y)
-            if held < batch_size:
-                continue
-            all_x, all_y = _joined(left)
-            whole = held - held % batch_size
-            for start in range(0, whole, batch_size):
-                yield all_x[start : start + batch_size].copy(), all_y[start : start + batch_size].copy()
-            left, held, served = [(all_x[whole:].copy(), all_y[whole:].copy())], held - whole, served + whole
-        if held:
-            yield _joined(left)
-        if served + held != self.rows(split):
-            raise DataError(
-                f"{self.path}: split {split!r} gave {served + held} rows, the descriptor says {self.rows(split)}"
-            )
+        """Batches straight from the shards: holds one window, and the few row groups that are being read."""
+        sizes = self.descriptor.split(split).row_groups
+        groups = self._row_groups(split, order)
+        if order is None:
+            parts: Iterator[Part] = (Part(group.x, group.y, None) for group in groups)
+        else:
+            parts = shuffled_windows(groups, sizes, order)
+        yield from cut(parts, sum(sizes), batch_size)
+        # Run the reader to its end: that is where it notices what is too much or too little.
+        for group in groups:
+            raise DataError(f"{self.path}: split {split!r} gave row group {group.position} after the end of the epoch")
 
-    def _streamed_windows(self, split: str, order: EpochOrder | None) -> Iterator[Batch]:
-        groups = read_row_groups(
-            local_filesystem(self.path),
+    def _row_groups(self, split: str, order: EpochOrder | None = None) -> Iterator[RowGroup]:
+        return read_row_groups(
+            self.folder.filesystem(),
             self.descriptor,
             split,
             order=None if order is None else order.row_groups,
             seed=None if order is None else order.seed,
             threads=self.readers,
         )
-        if order is None:
-            yield from ((group.x, group.y) for group in groups)
-            return
-        for number, window in enumerate(order.windows()):
-            x, y = _joined([(group.x, group.y) for group in islice(groups, len(window))])
-            rows = order.permutation(number, len(y))
-            yield x[rows], y[rows]
-        # Run the reader to its end: that is where it notices what is too much or too little.
-        for group in groups:
-            raise DataError(f"{self.path}: split {split!r} gave row group {group.position} after the end of the epoch")
-
-
-def _joined(parts: list[Batch]) -> Batch:
-    return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
 
 
 def _cached_batches(
     split: DecodedSplit, sizes: tuple[int, ...], batch_size: int, order: EpochOrder | None
 ) -> Iterator[Batch]:
-    if order is None:
-        rows = np.arange(len(split.y))
-    else:
+    rows = None
+    if order is not None:
         windows = [stored_positions(window, sizes) for window in order.windows()]
         rows = np.concatenate([window[order.permutation(i, len(window))] for i, window in enumerate(windows)])
-    for start in range(0, len(rows), batch_size):
-        chosen = rows[start : start + batch_size]
-        yield split.x[chosen], split.y[chosen]
+    return cut([Part(split.x, split.y, rows)], len(split.y), batch_size)

@@ -22,6 +22,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from spark_nas.data.folder import DataFolder, open_folder, reason
 from spark_nas.errors import DataError
 
 FILE_NAME = "descriptor.json"
@@ -118,31 +119,36 @@ class Descriptor:
         return _parse(_Fields(document, file))
 
 
-def load_descriptor(folder: str | Path) -> Descriptor:
-    """Read `FOLDER/descriptor.json`. Raises DataError when it is missing or unusable."""
-    path = Path(folder) / FILE_NAME
-    if not Path(folder).is_dir():
-        raise DataError(f"{folder}: no such data folder; give the --output of `spark-nas prepare-data`")
+def load_descriptor(location: str | Path | DataFolder) -> Descriptor:
+    """Read `LOCATION/descriptor.json`. Raises DataError when it is missing or unusable."""
+    folder = open_folder(location)
+    path = f"{folder.location}/{FILE_NAME}"
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(f"{path}: missing, so the data set is not complete; {_REMEDY}") from None
+        content = folder.read(FILE_NAME)
+        text = None if content is None else content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); {_REMEDY}") from None
-    return Descriptor.from_json(text, str(path))
+        raise DataError(f"{path}: cannot be read ({reason(error)}); {_REMEDY}") from None
+    if text is None:
+        if "://" not in folder.location and not Path(folder.location).is_dir():
+            raise DataError(f"{folder.location}: no such data folder; give the --output of `spark-nas prepare-data`")
+        raise DataError(f"{path}: missing, so the data set is not complete; {_REMEDY}")
+    return Descriptor.from_json(text, path)
 
 
-def check_files(folder: str | Path, descriptor: Descriptor) -> None:
+def check_files(location: str | Path | DataFolder, descriptor: Descriptor) -> None:
     """Every shard is there with its size. Raises DataError naming the first that is not."""
-    for split in descriptor.splits.values():
-        for file in split.files:
-            path = Path(folder) / file.name
-            try:
-                size = path.stat().st_size
-            except OSError:
-                raise DataError(f"{path}: shard is missing; {_REMEDY}") from None
-            if size != file.bytes:
-                raise DataError(f"{path}: shard has {size} bytes, the descriptor says {file.bytes}; {_REMEDY}")
+    folder = open_folder(location)
+    files = [file for split in descriptor.splits.values() for file in split.files]
+    try:
+        sizes = folder.sizes([file.name for file in files])
+    except OSError as error:
+        raise DataError(f"{folder.location}: shards cannot be looked at ({reason(error)})") from None
+    for file, size in zip(files, sizes, strict=True):
+        path = f"{folder.location}/{file.name}"
+        if size is None:
+            raise DataError(f"{path}: shard is missing; {_REMEDY}")
+        if size != file.bytes:
+            raise DataError(f"{path}: shard has {size} bytes, the descriptor says {file.bytes}; {_REMEDY}")
 
 
 class _Fields:

@@ -8,8 +8,9 @@ petastorm 0.12.1 is the last release that loses no rows, but it stops at pyarrow
 - petastorm's own modules get `Legacy` in place of `pyarrow.parquet` and `_Numpy1` in place of numpy;
 - **metadata is never read**: the Unischema in `_common_metadata` is a pickle, and petastorm's "restricted" unpickler
   lets `builtins.eval` through. `get_schema` always answers "none", and the unpickler itself refuses;
-- the thread pool asks the ventilator for completion *before* it looks at its counters: the other order, petastorm's,
-  can end an epoch before it began.
+- thread pool and ventilator are those of `petastorm_pool`;
+- each file is opened and its footer read once an epoch, where petastorm does both again for every row group: on an
+  object store that is a request each.
 
 Only `make_batch_reader` over a list of files on a pyarrow filesystem is supported: what `data.reader` uses.
 """
@@ -21,21 +22,20 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.fs  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from spark_nas.data.petastorm_pool import ordered_thread_pool, prompt_ventilator
 from spark_nas.errors import DataError, UsageError
 
 _lock = threading.Lock()
 _installed = False
-_READ_ERRORS = (pa.ArrowException, OSError, ValueError)
 
 
 def install() -> None:
@@ -111,7 +111,7 @@ def _patch() -> None:
     for name in ("arrow_reader_worker", "unischema"):
         vars(importlib.import_module(f"petastorm.{name}"))["np"] = numpy1
     # The worker opens each file a second time and never uses it: the piece reads for itself.
-    vars(importlib.import_module("petastorm.arrow_reader_worker"))["ParquetFile"] = _close
+    vars(importlib.import_module("petastorm.arrow_reader_worker"))["ParquetFile"] = lambda _shard: None
     metadata = importlib.import_module("petastorm.etl.dataset_metadata")
     for module in (metadata, importlib.import_module("petastorm.etl.rowgroup_indexing")):
         vars(module)["depickle_legacy_package_name_compatible"] = _refuse_pickle
@@ -123,7 +123,9 @@ def _patch() -> None:
     thread_pool = importlib.import_module("petastorm.workers_pool.thread_pool")
     # A worker prints the traceback of an error before it hands the error over; whoever catches it says it in one line.
     vars(thread_pool)["sys"] = SimpleNamespace(stderr=_Silent())
-    vars(reader)["ThreadPool"] = _thread_pool(thread_pool)
+    vars(reader)["ThreadPool"] = ordered_thread_pool(thread_pool)
+    ventilator = importlib.import_module("petastorm.workers_pool.ventilator")
+    vars(reader)["ConcurrentVentilator"] = prompt_ventilator(ventilator)
 
 
 class _Silent:
@@ -131,10 +133,6 @@ class _Silent:
 
     def write(self, text: str) -> None:
         """Drop the text."""
-
-
-def _close(handle: pa.NativeFile) -> None:
-    handle.close()
 
 
 def _refuse_pickle(*_: object) -> None:
@@ -147,33 +145,6 @@ def _no_schema(_dataset: object) -> None:
     raise errors.PetastormMetadataError("schemas in _common_metadata are pickles and are not read")
 
 
-def _thread_pool(module: Any) -> type:  # noqa: ANN401 - a module of an untyped library
-    """`ThreadPool` whose end-of-work test cannot run ahead of the ventilator."""
-
-    class OrderedThreadPool(module.ThreadPool):  # type: ignore[misc]
-        def get_results(self) -> object:
-            while True:
-                # Completion first: once it is true no item can be added, so the counters read after it are final.
-                completed = self._ventilator is None or self._ventilator.completed()
-                idle = self._results_queue.empty() and self._ventilated_items == self._ventilated_items_processed
-                if completed and idle:
-                    raise module.EmptyResultError
-                with suppress(module.queue.Empty):
-                    result = self._results_queue.get(timeout=module._VERIFY_END_OF_VENTILATION_PERIOD)
-                    if isinstance(result, module.VentilatedItemProcessedMessage):
-                        self._ventilated_items_processed += 1
-                        if self._ventilator is not None:
-                            self._ventilator.processed_item()
-                    elif isinstance(result, Exception):
-                        self.stop()
-                        self.join()
-                        raise result
-                    else:
-                        return result
-
-    return OrderedThreadPool
-
-
 class _Numpy1(ModuleType):
     """numpy with the two names that petastorm uses and numpy 2 no longer has."""
 
@@ -183,39 +154,63 @@ class _Numpy1(ModuleType):
         return getattr(np, name)
 
 
+class Shard:
+    """One Parquet file: its footer is read once, and kept as long as somebody reads its row groups. Thread-safe."""
+
+    def __init__(self, path: str, filesystem: pyarrow.fs.FileSystem) -> None:
+        self._path, self._filesystem = path, filesystem
+        self._lock = threading.Lock()
+        self._footer: pq.FileMetaData | None = None
+
+    def footer(self) -> pq.FileMetaData:
+        """The footer. Raises DataError naming the file when it is missing or damaged."""
+        with self._lock:
+            if self._footer is None:
+                with self._unreadable_is_an_error(), self._open() as handle:
+                    self._footer = pq.read_metadata(handle)
+            return self._footer
+
+    def read(self, row_group: int | None, columns: Sequence[str] | None) -> pa.Table:
+        """The rows of a row group (None: of all), each column in one chunk; page checksums are verified."""
+        footer = self.footer()
+        with self._unreadable_is_an_error(), self._open() as handle:
+            file = pq.ParquetFile(handle, metadata=footer, page_checksum_verification=True, pre_buffer=True)
+            if row_group is None:
+                return file.read(columns=columns, use_threads=False).combine_chunks()
+            return file.read_row_group(row_group, columns=columns, use_threads=False).combine_chunks()
+
+    def _open(self) -> pa.NativeFile:
+        return self._filesystem.open_input_file(self._path.lstrip("/"))
+
+    @contextmanager
+    def _unreadable_is_an_error(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _corrupt(self._path, error) from error
+
+
 class Piece:
     """One row group of one file (or a whole file): the part of the legacy `ParquetDatasetPiece` that petastorm uses."""
 
     def __init__(
         self,
         path: str,
-        open_file_func: Callable[[str], pa.NativeFile],
+        open_file_func: Callable[[str], Shard],
         row_group: int | None = None,
         partition_keys: object = (),
     ) -> None:
         self.path, self.row_group, self.partition_keys = path, row_group, partition_keys
-        self._open = open_file_func
+        self._shard = open_file_func(path)
 
     def get_metadata(self) -> pq.FileMetaData:
         """The footer. Raises DataError naming the file when it is damaged."""
-        try:
-            with self._open(self.path) as handle:
-                return pq.read_metadata(handle)
-        except _READ_ERRORS as error:
-            raise _corrupt(self.path, error) from error
+        return self._shard.footer()
 
     def read(self, columns: Sequence[str] | set[str] | None = None, partitions: object = None) -> pa.Table:
         """The rows, each column in one chunk; page checksums are verified. Raises DataError naming the file."""
         names = None if columns is None else sorted(columns)
-        try:
-            with self._open(self.path) as handle:
-                file = pq.ParquetFile(handle, page_checksum_verification=True)
-                if self.row_group is None:
-                    table = file.read(columns=names, use_threads=False).combine_chunks()
-                else:
-                    table = file.read_row_group(self.row_group, columns=names, use_threads=False).combine_chunks()
-        except _READ_ERRORS as error:
-            raise _corrupt(self.path, error) from error
+        table = self._shard.read(self.row_group, names)
         missing = sorted(set(names or ()) - set(table.column_names))
         if missing:  # pyarrow leaves out what is not there, and petastorm would stumble over it later
             raise _corrupt(self.path, LookupError(f"no column {', '.join(missing)}"))
@@ -242,13 +237,12 @@ class _Opener:
     """The one method of an fsspec filesystem that petastorm calls here."""
 
     def __init__(self, filesystem: pyarrow.fs.FileSystem) -> None:
-        self.filesystem = filesystem
+        self._filesystem = filesystem
+        self._shards: dict[str, Shard] = {}
 
-    def open(self, path: str) -> pa.NativeFile:
-        try:
-            return self.filesystem.open_input_file(path.lstrip("/"))
-        except OSError as error:
-            raise _corrupt(path, error) from error
+    def open(self, path: str) -> Shard:
+        """The file of that path, the same for all its row groups. Nothing is opened yet."""
+        return self._shards.setdefault(path, Shard(path, self._filesystem))
 
 
 class Legacy(ModuleType):

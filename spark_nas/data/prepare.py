@@ -2,17 +2,15 @@
 
 The driver reads the source into memory (`sources.base.MAX_BYTES` bounds it), decides the splits and the global order,
 and stages each shard's rows as an Arrow file in `OUTPUT/.staging`; one Spark task a shard turns it into Parquet. So the
-output folder must be one that driver and executors share (which the training needs anyway), and no data travel in a
-closure or through the JVM. `descriptor.json` is written last: until then the folder is not a data set, and an
-interrupted run is simply run again.
+output must be an object store or a folder that driver and executors share (which the training needs anyway), and no
+data travel in a closure or through the JVM. `descriptor.json` is written last: until then the folder is not a data set,
+and an interrupted run is simply run again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -22,18 +20,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.fs  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from spark_nas.data.descriptor import FILE_NAME, Descriptor, ShardFile, Split
-from spark_nas.data.shards import RESULT_SCHEMA, ShardPlan, plan_shards, stage, write_shards
+from spark_nas.data.folder import DataFolder, files_below, open_folder, reason
+from spark_nas.data.shards import RESULT_SCHEMA, STAGING, ShardPlan, plan_shards, stage, write_shards
 from spark_nas.data.sources.base import SPLITS, Arrays, Raw, Source
 from spark_nas.data.splitting import SplitPlan, plan_splits
-from spark_nas.errors import DataError, OutputError
+from spark_nas.errors import DataError, JobError, OutputError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-STAGING = ".staging"
+_PROBE = ".descriptor.probe.tmp"
 _CHUNK = 4096
 """Rows copied at a time where the whole split would be copied otherwise."""
 
@@ -41,7 +41,7 @@ _CHUNK = 4096
 def prepare(
     spark: SparkSession,
     source: Source,
-    output: str | Path,
+    output: str | Path | DataFolder,
     *,
     shards: int = 8,
     seed: int = 1,
@@ -55,7 +55,7 @@ def prepare(
     Args:
         spark: runs one task for each shard.
         source: what to read, see `sources.open_source`.
-        output: folder shared by driver and executors; made if missing.
+        output: folder shared by driver and executors, made if missing; or a URI such as s3://BUCKET/PREFIX.
         shards: files of each split, and so the most readers (or workers) that may share a split.
         seed: of the splits and of the global shuffle.
         valid_fraction: share of the source's training rows for `valid`, when the source has no such split.
@@ -66,24 +66,38 @@ def prepare(
     Raises:
         DataError: the source is unusable, or has too few rows for the shards; nothing is written.
         OutputError: the output holds a data set already, or something else, or cannot be written.
+        JobError: Spark lost a task.
     """
-    output = Path(output).absolute()
-    check_output(output, overwrite)
+    folder = open_folder(output)
+    check_output(folder, overwrite)
     raw = source.read()
     splits = plan_splits(raw, seed, valid_fraction, test_fraction)
     _check_rows(raw, splits, shards)
     descriptor = _describe(raw, splits, name or raw.name, seed)
-    _clear(output)
-    complete = replace(descriptor, splits=_write(spark, output, splits, shards, descriptor.example_bytes))
-    _publish(output, complete)
+    return _fill(spark, folder, splits, shards, descriptor)
+
+
+def _fill(spark: SparkSession, folder: DataFolder, splits: SplitPlan, shards: int, planned: Descriptor) -> Descriptor:
+    """Stage, let Spark write, and publish what was written."""
+    try:
+        _clear(folder)
+        plans = _stage_all(folder, splits, shards, planned.example_bytes)
+        complete = replace(planned, splits=_by_split(plans, _run(spark, plans)))
+        _publish(folder, complete)
+    except OSError as error:
+        raise OutputError(
+            f"{folder.location}: cannot be written ({reason(error)}); free space or give another folder"
+        ) from error
+    finally:
+        with suppress(OSError):
+            folder.remove_all(STAGING)
     return complete
 
 
-def _publish(output: Path, descriptor: Descriptor) -> None:
+def _publish(folder: DataFolder, descriptor: Descriptor) -> None:
     """Write `descriptor.json`, atomically."""
-    temporary = output / f".{FILE_NAME}.tmp"
-    temporary.write_text(descriptor.to_json(), encoding="utf-8")
-    os.replace(temporary, output / FILE_NAME)
+    with folder.creating(FILE_NAME) as path:
+        path.write_text(descriptor.to_json(), encoding="utf-8")
 
 
 def _check_rows(raw: Raw, splits: SplitPlan, shards: int) -> None:
@@ -162,84 +176,83 @@ def _fingerprint(plan: SplitPlan, classes: tuple[str, ...]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def check_output(output: Path, overwrite: bool) -> None:
+def check_output(folder: DataFolder, overwrite: bool) -> None:
     """Refuse to touch what is not ours, before any work. Raises OutputError."""
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"{output}: is a file; give a folder")
-    if (output / FILE_NAME).exists() and not overwrite:
-        raise OutputError(f"{output}: holds a data set already; give another folder or --overwrite")
-    foreign = [path for path in (output.iterdir() if output.is_dir() else ()) if not _ours(path)]
-    if foreign:
-        raise OutputError(f"{output}: holds {foreign[0].name}, which is no part of a data set; give an empty folder")
-    staging = output / STAGING
+    where = folder.location
     try:
-        staging.mkdir(parents=True, exist_ok=True)
+        if Path(where).is_file():
+            raise OutputError(f"{where}: is a file; give a folder")
+        entries = files_below(folder, recursive=False)
+        if FILE_NAME in {entry.base_name for entry in entries} and not overwrite:
+            raise OutputError(f"{where}: holds a data set already; give another folder or --overwrite")
+        for entry in entries:
+            if not _ours(folder, entry):
+                raise OutputError(
+                    f"{where}: holds {entry.base_name}, which is no part of a data set; give an empty folder"
+                )
+        with folder.creating(_PROBE) as path:
+            path.write_bytes(b"")
+        folder.remove(_PROBE)
     except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror}); give a folder you may write to") from None
-    with suppress(OSError):  # what an interrupted run has staged goes when this one is sure of its source
-        staging.rmdir()
+        raise OutputError(f"{where}: cannot be written ({reason(error)}); give a folder you may write to") from error
 
 
-def _ours(path: Path) -> bool:
-    if path.name in (FILE_NAME, f".{FILE_NAME}.tmp", STAGING):
+def _ours(folder: DataFolder, entry: pyarrow.fs.FileInfo) -> bool:
+    name = entry.base_name
+    if name in (FILE_NAME, STAGING) or (name.startswith(".descriptor.") and name.endswith(".tmp")):
         return True
-    return path.name in SPLITS and path.is_dir() and all(_shard_like(file) for file in path.iterdir())
+    is_split = name in SPLITS and entry.type == pyarrow.fs.FileType.Directory
+    return is_split and all(map(_shard_like, files_below(folder, name, recursive=False)))
 
 
-def _shard_like(file: Path) -> bool:
-    return file.is_file() and file.name.startswith(("part-", ".part-")) and file.suffix in (".parquet", ".tmp")
+def _shard_like(entry: pyarrow.fs.FileInfo) -> bool:
+    return entry.is_file and entry.base_name.startswith(("part-", ".part-")) and entry.extension in ("parquet", "tmp")
 
 
-def _clear(output: Path) -> None:
+def _clear(folder: DataFolder) -> None:
     """Remove an older or interrupted data set, its descriptor first, so that half of one never looks whole."""
-    (output / FILE_NAME).unlink(missing_ok=True)
-    for folder in (*SPLITS, STAGING):
-        shutil.rmtree(output / folder, ignore_errors=True)
+    folder.remove(FILE_NAME)
+    for name in (*SPLITS, STAGING):
+        folder.remove_all(name)
 
 
-def _write(spark: SparkSession, output: Path, splits: SplitPlan, shards: int, example_bytes: int) -> dict[str, Split]:
-    """Stage, let Spark write, and collect what was written."""
-    staging = output / STAGING
-    try:
-        plans = _stage_all(output, staging, splits, shards, example_bytes)
-        files = _run(spark, plans)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    by_split = {
-        split: tuple(f for p, f in zip(plans, files, strict=True) if p.split == split) for split in splits.splits
-    }
-    return {split: Split(sum(file.rows for file in of_split), of_split) for split, of_split in by_split.items()}
-
-
-def _stage_all(
-    output: Path, staging: Path, splits: SplitPlan, shards: int, example_bytes: int
-) -> tuple[ShardPlan, ...]:
-    """Put the rows of every shard where its task finds them. Raises OutputError when there is no room for them."""
+def _stage_all(folder: DataFolder, splits: SplitPlan, shards: int, example_bytes: int) -> tuple[ShardPlan, ...]:
+    """Put the rows of every shard where its task finds them."""
     plans: list[ShardPlan] = []
-    try:
-        staging.mkdir(parents=True)
-        for split, (arrays, rows) in splits.splits.items():
-            of_split = plan_shards(output, staging, split, len(rows), shards, example_bytes)
-            for plan in of_split:
-                chosen = rows[plan.start : plan.stop]
-                stage(plan, arrays.x[chosen], arrays.y[chosen])
-            plans += of_split
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error}); free space or give another folder") from None
+    for split, (arrays, rows) in splits.splits.items():
+        of_split = plan_shards(folder, split, len(rows), shards, example_bytes)
+        for plan in of_split:
+            chosen = rows[plan.start : plan.stop]
+            stage(plan, arrays.x[chosen], arrays.y[chosen])
+        plans += of_split
     return tuple(plans)
 
 
 def _run(spark: SparkSession, plans: tuple[ShardPlan, ...]) -> list[ShardFile]:
-    """One Spark job, one task a shard; checks that every shard reports all its rows. Raises DataError otherwise."""
+    """One Spark job, one task a shard; checks that every shard reports all its rows."""
     task = partial(write_shards, plans=plans)
-    rows = spark.range(0, len(plans), 1, len(plans)).mapInArrow(task, RESULT_SCHEMA).collect()
-    found = {
-        row["shard"]: ShardFile(
-            plans[row["shard"]].name, row["rows"], tuple(map(int, row["row_groups"].split(","))), row["bytes"]
-        )
-        for row in rows
-    }
+    try:
+        rows = spark.range(0, len(plans), 1, len(plans)).mapInArrow(task, RESULT_SCHEMA).collect()
+    except Exception as error:  # whatever Spark, py4j or gRPC raise: not ours to name here
+        where = plans[0].folder.location
+        raise JobError(f"{where}: Spark could not run the tasks that write shards ({reason(error)})") from error
+    found = {row["shard"]: row for row in rows}
     for number, plan in enumerate(plans):
-        if number not in found or found[number].rows != plan.stop - plan.start:
-            raise DataError(f"{plan.target}: was not written in full; run prepare-data again")
-    return [found[number] for number in range(len(plans))]
+        row = found.get(number)
+        if row is not None and row["error"]:
+            raise OutputError(row["error"])
+        if row is None or row["rows"] != plan.stop - plan.start:
+            raise DataError(f"{plan.folder.location}/{plan.name}: was not written in full; run prepare-data again")
+    rows_of = (found[number] for number in range(len(plans)))
+    return [
+        ShardFile(plan.name, row["rows"], tuple(map(int, row["row_groups"].split(","))), row["bytes"])
+        for plan, row in zip(plans, rows_of, strict=True)
+    ]
+
+
+def _by_split(plans: tuple[ShardPlan, ...], files: list[ShardFile]) -> dict[str, Split]:
+    """What was written, as the descriptor says it."""
+    of_split: dict[str, list[ShardFile]] = {}
+    for plan, file in zip(plans, files, strict=True):
+        of_split.setdefault(plan.split, []).append(file)
+    return {split: Split(sum(file.rows for file in files), tuple(files)) for split, files in of_split.items()}

@@ -9,19 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.fs  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from spark_nas.data.descriptor import Descriptor
 from spark_nas.data.petastorm_compat import install
+from spark_nas.data.petastorm_pool import Tables
 from spark_nas.errors import DataError
 
 _EXTRA = 2
 """petastorm works on at most threads + 2 row groups at a time; each puts two messages into the queue of results."""
+
+
+class _Columns(NamedTuple):
+    """A row group as it was read: nothing is checked yet."""
+
+    x: pa.Array
+    y: NDArray[Any]
+    id: NDArray[Any]
 
 
 class RowGroup(NamedTuple):
@@ -33,11 +43,6 @@ class RowGroup(NamedTuple):
     """[rows, *input_shape]."""
     y: NDArray[np.int64]
     """[rows]."""
-
-
-def local_filesystem(folder: str | Path) -> pyarrow.fs.FileSystem:
-    """A filesystem whose root is a local folder; an S3 one is made the same way from `pyarrow.fs.S3FileSystem`."""
-    return pyarrow.fs.SubTreeFileSystem(str(folder), pyarrow.fs.LocalFileSystem())
 
 
 def read_row_groups(
@@ -94,9 +99,11 @@ def _in_order(groups: Iterator[RowGroup], order: Sequence[int], where: str) -> I
 
 def _batches(
     filesystem: pyarrow.fs.FileSystem, descriptor: Descriptor, split: str, seed: int | None, threads: int
-) -> Generator[Any, None, None]:
+) -> Generator[_Columns, None, None]:
     install()
-    from petastorm import make_batch_reader  # type: ignore[import-untyped]  # after install(), never before
+    # After install(), never before.
+    from petastorm import make_batch_reader  # type: ignore[import-untyped]
+    from petastorm.workers_pool import EmptyResultError  # type: ignore[import-untyped]
 
     in_flight = threads + _EXTRA
     reader = make_batch_reader(
@@ -118,22 +125,20 @@ def _batches(
                 f"{descriptor.split(split).files[0].name}: column {', '.join(sorted(missing))} is missing or has a "
                 "wrong type; prepare the data again"
             )
-        yield from reader
+        reader._results_queue_reader = Tables(EmptyResultError)
+        for table in reader:
+            x, y, ids = (table.column(name).combine_chunks() for name in ("x", "y", "id"))
+            yield _Columns(x, y.to_numpy(zero_copy_only=False), ids.to_numpy(zero_copy_only=False))
     finally:
         reader.stop()
         with suppress(RuntimeError):  # an abandoned epoch, collected by one of its own threads: it cannot join itself
             reader.join()
 
 
-def _decode(
-    batch: Any,  # noqa: ANN401
-    descriptor: Descriptor,
-    split: str,
-    starts: dict[int, int],
-) -> RowGroup:
-    """Check one batch of petastorm's against the descriptor and turn its bytes into arrays."""
+def _decode(columns: _Columns, descriptor: Descriptor, split: str, starts: dict[int, int]) -> RowGroup:
+    """Check one row group against the descriptor and see its bytes as arrays; nothing is copied."""
     where = f"split {split!r} of {descriptor.name!r}"
-    ids, y = np.asarray(batch.id), np.asarray(batch.y)
+    ids, y = columns.id, columns.y
     index = starts.get(int(ids[0]), -1) if ids.dtype == np.int64 and len(ids) else -1
     expected = descriptor.split(split).row_groups
     if index < 0 or len(ids) != expected[index] or not np.array_equal(ids, np.arange(ids[0], ids[0] + len(ids))):
@@ -142,11 +147,18 @@ def _decode(
         )
     if y.dtype != np.int64 or y.min() < 0 or y.max() >= len(descriptor.classes):
         raise DataError(f"{where}: row group {index} has labels outside 0..{len(descriptor.classes) - 1}")
-    try:
-        sizes, content = set(map(len, batch.x)), b"".join(batch.x)
-    except TypeError:  # a null, or a column of another type
-        raise DataError(f"{where}: row group {index} holds an x that is not bytes; prepare the data again") from None
-    if sizes != {descriptor.example_bytes}:
-        raise DataError(f"{where}: row group {index} has {sizes} bytes of x in a row, not {descriptor.example_bytes}")
+    content = _content(columns.x, descriptor.example_bytes, f"{where}: row group {index}")
     x = np.frombuffer(content, dtype=np.dtype(descriptor.dtype).newbyteorder("<"))
     return RowGroup(index, x.reshape(len(ids), *descriptor.input_shape), y)
+
+
+def _content(x: pa.Array, width: int, where: str) -> pa.Buffer:
+    """The bytes of all rows, one after another. Raises DataError when x is not bytes, `width` of them in each row."""
+    if x.null_count or not (pa.types.is_fixed_size_binary(x.type) or pa.types.is_binary(x.type)):
+        raise DataError(f"{where} holds an x that is not bytes")
+    if x.type != pa.binary(width):
+        sizes = {x.type.byte_width} if pa.types.is_fixed_size_binary(x.type) else set(pc.binary_length(x).to_pylist())
+        if sizes != {width}:
+            raise DataError(f"{where} has {sizes} bytes of x in a row, not {width}")
+        x = x.cast(pa.binary(width))
+    return x.buffers()[1].slice(x.offset * width, len(x) * width)

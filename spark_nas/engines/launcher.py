@@ -6,30 +6,37 @@ board; those that Spark could not finish are `lost`, with Spark's reason.
 
 from __future__ import annotations
 
-import re
+import contextlib
+import math
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING
 
+from spark_nas.engines.bounded import bounded
+from spark_nas.engines.connect import check_answers
+from spark_nas.engines.profiles import map_arguments
 from spark_nas.engines.session import is_connect
+from spark_nas.engines.spark_errors import FAILED_TASK, is_gone, is_python_error, is_refused, is_sparks, trouble
 from spark_nas.engines.task import describe
 from spark_nas.engines.worker import RESULT_SCHEMA, Assignment, Feed, FixedBatches, Payload, run_partition
-from spark_nas.errors import ClusterError
+from spark_nas.errors import ClusterError, ClusterLost, SparkNasError
 from spark_nas.search.protocols import JobStore
 from spark_nas.search.records import Job, JobKey, Result
 from spark_nas.search.wire import result_from_json
 
 if TYPE_CHECKING:
-    from threading import Thread
-
+    from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
 
 _RELAUNCHES = 8
-_JOIN_SECONDS = 10.0
-_FAILED_TASK = re.compile(r"Task (\d+) in stage \S+ failed")
+_CLOSE_SECONDS = 10.0
+_CANCEL_AGAIN_SECONDS = 0.5
+_PULSE_SECONDS = 10.0
 
 Batches = Sequence[Sequence[Assignment]]
 
@@ -40,22 +47,33 @@ class Landing:
 
     results: tuple[Result, ...]
     """One for each job, in the order of the batches."""
-    trouble: ClusterError | None = None
-    """Set when no task of this engine ever ran and none can: the search must stop and say so."""
+    trouble: SparkNasError | None = None
+    """Set when no task of this engine ever ran and none can, or Spark is gone: the search must stop and say so."""
 
 
 class Launcher:
     """`threads` driver threads, each flying one Spark job at a time; landings come in the order of completion."""
 
     def __init__(
-        self, session: SparkSession, payload: Payload, store: JobStore | None, *, threads: int, description: str
+        self,
+        session: SparkSession,
+        payload: Payload,
+        store: JobStore | None,
+        *,
+        threads: int,
+        description: str,
+        profile: ResourceProfile | None = None,
+        patience: float = 60.0,
     ) -> None:
+        """`patience`: how many seconds a Spark Connect server may leave a call without an answer."""
         self._session, self._payload, self._store = session, payload, store
-        self._description = description
+        self._description, self._more, self._patience = description, map_arguments(profile), patience
         self._group = f"spark-nas-{uuid.uuid4().hex[:12]}"
         self._flights: SimpleQueue[Batches | None] = SimpleQueue()
         self._landed: SimpleQueue[Landing] = SimpleQueue()
-        self._worked = self._closed = False
+        # A JVM that ends fails its calls at once; a Connect client goes on calling a server that is gone.
+        self._pulse = time.monotonic() + _PULSE_SECONDS if is_connect(session) else math.inf
+        self._worked = self._closed = self._gone = False
         self._threads = [_thread(session, self._serve) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -67,18 +85,33 @@ class Launcher:
     def landing(self, timeout: float | None = None) -> Landing | None:
         """The next landing; None when `timeout` seconds pass without one.
 
-        Raises ClusterError for trouble that no second try will mend.
+        Raises ClusterError for trouble that no second try will mend, ClusterLost when Spark is gone.
         """
-        try:
-            landing = self._landed.get(timeout=timeout)
-        except Empty:
-            return None
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            left = max(0.0, min(end, self._pulse) - time.monotonic())
+            try:
+                landing = self._landed.get(timeout=None if left == math.inf else left)
+                break
+            except Empty:
+                if time.monotonic() >= self._pulse:
+                    self._check_answers()
+                if time.monotonic() >= end:
+                    return None
         if landing.trouble is not None:
             raise landing.trouble
         return landing
 
+    def _check_answers(self) -> None:
+        try:
+            check_answers(self._session, self._patience)
+        except ClusterLost:
+            self._gone = True
+            raise
+        self._pulse = time.monotonic() + _PULSE_SECONDS
+
     def close(self) -> None:
-        """Cancel what flies and end the threads. Idempotent."""
+        """Cancel what flies and end the threads, in some seconds, whatever Spark does. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -89,9 +122,14 @@ class Launcher:
                 break
         for _ in self._threads:
             self._flights.put(None)
-        _cancel(self._session, self._group)
-        for thread in self._threads:
-            thread.join(_JOIN_SECONDS)
+        # Threads that call a server that is gone cannot be called back; they do not keep the process from ending.
+        end = time.monotonic() + (0.0 if self._gone else _CLOSE_SECONDS)
+        cancel = True
+        while (flying := [t for t in self._threads if t.is_alive()]) and (left := end - time.monotonic()) > 0:
+            # Again and again: a flight that was just taking off had nothing yet to cancel.
+            if cancel:
+                cancel = _cancel(self._session, self._group, left)
+            flying[0].join(min(_CANCEL_AGAIN_SECONDS, left))
 
     def _serve(self) -> None:
         while (batches := self._flights.get()) is not None:
@@ -106,11 +144,13 @@ class Launcher:
         board = [list(batch) for batch in batches]
         found: dict[JobKey, Result] = {}
         for _ in range(1 + _RELAUNCHES):
+            if self._closed:
+                break
             try:
                 rows = self._run(board)
             except Exception as error:
-                if not _is_sparks(error) or (not self._worked and _is_python_error(error)):
-                    return Landing((), _cannot_run(error))
+                if self._is_hopeless(error):
+                    return Landing((), trouble(error))
                 found |= self._committed(board, found)
                 found |= {j.key: _lost(j, n, error) for j, n in self._suspects(error, board, found)}
                 board = [rest for batch in board if (rest := [a for a in batch if a.job.key not in found])]
@@ -128,12 +168,21 @@ class Launcher:
         jobs = sum(map(len, board))
         _label(self._session, self._group, f"{self._description}: {jobs} job{'s' * (jobs != 1)}")
         table = self._session.range(0, len(board), 1, len(board))
-        rows = table.mapInArrow(partial(run_partition, self._payload, feed), RESULT_SCHEMA).collect()
+        rows = table.mapInArrow(partial(run_partition, self._payload, feed), RESULT_SCHEMA, **self._more).collect()
         return [row[0] for row in rows]
 
+    def _is_hopeless(self, error: Exception) -> bool:
+        """Whether no second try will mend it: the driver's own fault, Spark gone, or nothing of ours ever ran."""
+        if not is_sparks(error) or is_gone(error):
+            return True
+        return not self._worked and (is_python_error(error) or is_refused(error))
+
     def _suspects(self, error: Exception, board: Batches, found: Mapping[JobKey, Result]) -> list[Assignment]:
-        """Who may have ended the Spark job: of the batch whose task Spark gave up, the first without a commit."""
-        match = None if self._closed else _FAILED_TASK.search(str(error))
+        """Who may have ended the Spark job: of the batch whose task Spark gave up, the first without a commit.
+
+        An error of Python's on Spark Connect names no task: all are suspects then.
+        """
+        match = None if self._closed else FAILED_TASK.search(str(error))
         known = match is not None and int(match[1]) < len(board)
         batches = [board[int(match[1])]] if match is not None and known else board
         unfinished = [assignment for batch in batches for assignment in batch if assignment.job.key not in found]
@@ -150,28 +199,8 @@ class Launcher:
         return {result.job.key: result for result in stored if result is not None}
 
 
-def _is_sparks(error: Exception) -> bool:
-    """Whether Spark failed; anything else is a fault on the driver that no second try will mend."""
-    return type(error).__module__.split(".")[0] in ("pyspark", "py4j", "grpc")
-
-
-def _is_python_error(error: Exception) -> bool:
-    """Whether Python code of ours raised on an executor: never a job's doing, as `run_job` never raises."""
-    return type(error).__name__ == "PythonException" and "exited unexpectedly" not in str(error)
-
-
-def _cannot_run(error: Exception) -> ClusterError:
-    reason = next((line for line in reversed(str(error).strip().splitlines()) if line.strip()), "unknown")
-    if not _is_sparks(error):
-        return ClusterError(f"Spark jobs cannot be submitted: {type(error).__name__}: {reason.strip()}")
-    return ClusterError(
-        f"executors cannot run spark_nas: {reason.strip()}: install the same Python, spark_nas and what the "
-        "evaluator imports on them, or ship it with --py-files or --archives"
-    )
-
-
 def _lost(job: Job, attempt: int, error: Exception) -> Result:
-    reason = _FAILED_TASK.search(str(error))
+    reason = FAILED_TASK.search(str(error))
     what = f"Spark gave its task up ({reason[0]})" if reason else "its Spark job ended"
     return Result(job, "lost", error=f"{what}: {describe(error)}", attempt=attempt)
 
@@ -182,11 +211,19 @@ def _found(found: dict[JobKey, Result], job: Job, attempt: int) -> Result:
 
 
 def _thread(session: SparkSession, target: Callable[[], None]) -> Thread:
-    from pyspark import InheritableThread
+    """A thread whose Spark jobs carry what the caller has set for its own: properties, or tags on Spark Connect."""
+    if not is_connect(session):
+        from pyspark import InheritableThread
 
-    # Any: 3.5 knows no `session`, and Spark Connect cannot do without it
-    more: dict[str, Any] = {"session": session} if is_connect(session) else {}
-    return InheritableThread(target=target, daemon=True, **more)
+        return InheritableThread(target=target, daemon=True)
+    tags = session.getTags()
+
+    def tagged() -> None:
+        for tag in tags:
+            session.addTag(tag)
+        target()
+
+    return Thread(target=tagged, daemon=True)
 
 
 def _label(session: SparkSession, group: str, description: str) -> None:
@@ -197,8 +234,16 @@ def _label(session: SparkSession, group: str, description: str) -> None:
         session.sparkContext.setJobGroup(group, description, interruptOnCancel=True)
 
 
-def _cancel(session: SparkSession, group: str) -> None:
-    if is_connect(session):
-        session.interruptTag(group)
-    elif session.sparkContext._jsc is not None:
-        session.sparkContext.cancelJobGroup(group)
+def _cancel(session: SparkSession, group: str, seconds: float) -> bool:
+    """Whether Spark has taken the order to cancel: one that is gone, or says nothing, need not be asked again."""
+
+    def cancel() -> None:
+        if is_connect(session):
+            session.interruptTag(group)
+        elif session.sparkContext._jsc is not None:
+            session.sparkContext.cancelJobGroup(group)
+
+    with contextlib.suppress(Exception):
+        bounded(cancel, seconds)
+        return True
+    return False

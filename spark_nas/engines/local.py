@@ -25,14 +25,18 @@ class Local:
     """CPU threads of a job: one, as a Spark task has unless `spark.task.cpus` says otherwise. The order of sums, and
     with it the last bits of every loss, depends on it: equal numbers of threads give equal tables."""
     time_limit: float | None = None
-    """Seconds of wall time that a job may take; None for no limit."""
+    """Seconds of wall time that a job may take; None for no limit. Training looks at the time in every batch. A job
+    that hangs elsewhere hangs the search: this process cannot be killed without it, as a Spark worker can."""
+    checkpoint_seconds: float | None = 60.0
+    """Seconds between the recovery checkpoints of a job, written at the end of an epoch: what a job that dies may lose
+    and train again. None writes none."""
 
     def __post_init__(self) -> None:
         if self.slots < 1:
             raise OptionError("slots", self.slots, "give at least 1")
         if self.threads < 1:
             raise OptionError("threads", self.threads, "give at least 1")
-        Limits(self.time_limit)
+        Limits(self.time_limit, self.checkpoint_seconds)
 
     def build(self, evaluator: Evaluator, store: JobStore | None = None) -> LocalEngine:
         """The engine; without a store, checkpoints live in memory and die with the engine."""
@@ -49,7 +53,7 @@ class LocalEngine:
         self._evaluator, self._options = evaluator, options
         self._store: JobStore = store if store is not None else MemoryStore()
         self._place = Place(options.threads)
-        self._limits = Limits(options.time_limit)
+        self._limits = Limits(options.time_limit, options.checkpoint_seconds)
         self._queue: deque[tuple[Job, int]] = deque()
         self._attempts = Attempts()
 

@@ -1,12 +1,14 @@
 """The Spark session an engine works in: found or made, checked before it costs anything, stopped only if it is ours.
 
 On a platform (spark-submit, a notebook) the session is the platform's and nothing of it is changed. Where there is
-none, a local one is made. The checks are the traps of running training on Spark: GPU settings in local mode hang
-for ever without an error, speculation trains everything twice, and an executor that never registers says nothing.
+none, a local one is made, or one of Spark Connect on the server that `remote` names. The checks are the traps of
+running training on Spark: GPU settings in local mode hang for ever without an error, speculation trains everything
+twice, fractions of GPUs leave GPUs idle, and an executor that never registers says nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -17,11 +19,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spark_nas.engines import connect
+from spark_nas.engines.bounded import bounded
+from spark_nas.engines.profiles import (
+    TaskProfile,
+    check_resources,
+    map_arguments,
+    refuse_gpus_in_local,
+    resource_profile,
+)
 from spark_nas.errors import ClusterError, OptionError
 
 if TYPE_CHECKING:
+    from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
 
+_ANSWER_SECONDS = 60.0
+_STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 _SETTLED_SECONDS = 3.0
 
@@ -44,41 +58,81 @@ class Session:
 
     master: str | None = None
     """Spark's master URL; None takes what spark-submit or the platform says, else `local[*]`."""
+    remote: str | None = None
+    """The address of a Spark Connect server, `sc://HOST:PORT`; None takes what SPARK_REMOTE says. The server's
+    executors must be able to import spark_nas: install it there, or `session.addArtifacts(zip, pyfile=True)`."""
     conf: Mapping[str, object] = field(default_factory=dict)
     """Spark properties for a session made here; a session that is already there keeps its own."""
     wait_seconds: float = 120.0
-    """How long to wait for executors to register."""
+    """How long to wait for executors to register, and for a Spark Connect server to answer."""
+    profile: TaskProfile | None = None
+    """What a job's task asks of its executor, where that is not what Spark's settings say (Spark 4.0 and newer)."""
 
     def __post_init__(self) -> None:
         if not self.wait_seconds >= 0:
             raise OptionError("wait_seconds", self.wait_seconds, "give at least 0")
+        if self.master is not None and self.master.startswith("sc://"):
+            raise OptionError("master", connect.without_secrets(self.master), "is a Connect server: give it as remote")
+        if self.remote is not None:
+            connect.check_remote(self.remote)
+            if self.master is not None:
+                raise OptionError("master", self.master, "leave it out: the server that remote names has its own")
 
-    def open(self) -> tuple[SparkSession, bool]:
-        """The session, and whether it was made here (and is ours to stop); see `open_session`."""
-        ours = existing_session() is None
-        return open_session(self.master, conf=self.conf), ours
+    def open(self, app_name: str = "spark_nas") -> tuple[SparkSession, bool]:
+        """The session, and whether it was made here (and is ours to stop). Raises ClusterError, with the remedy."""
+        wanted = {key: _text(value) for key, value in self.conf.items()}
+        if self.master is not None and is_local(self.master):
+            refuse_gpus_in_local(self.master, wanted)
+        session = existing_session()
+        if session is not None:
+            if self.remote is not None and not is_connect(session):
+                raise ClusterError(f"remote: {self.remote!r}: this process has another Spark session: stop that first")
+            check(session, self.profile)
+            return session, False
+        session = self._make(app_name, wanted)
+        try:
+            check(session, self.profile)
+        except BaseException:
+            stop_session(session)
+            raise
+        return session, True
+
+    def _make(self, app_name: str, conf: Mapping[str, str]) -> SparkSession:
+        remote = os.environ.get("SPARK_REMOTE")
+        if remote and self.master is not None:
+            raise ClusterError(f"master: {self.master!r}: SPARK_REMOTE names another cluster: leave one of them out")
+        if self.remote or remote:
+            return connect.open_remote(self.remote or str(remote), conf, self.wait_seconds)
+        if "SPARK_CONNECT_MODE_ENABLED" in os.environ:  # for good: PySpark keeps no way back
+            raise ClusterError("this process has worked through Spark Connect: give remote again, or start another one")
+        return _make(self.master, app_name, conf)
 
 
 def open_session(
     master: str | None = None, *, app_name: str = "spark_nas", conf: Mapping[str, object] | None = None
 ) -> SparkSession:
     """The session that is there, or a new one; checked. Raises ClusterError, with the remedy, if it cannot serve."""
-    wanted = {key: _text(value) for key, value in (conf or {}).items()}
-    if master is not None and is_local(master):
-        _refuse_gpus_in_local(master, wanted)
-    session = existing_session() or _make(master, app_name, wanted)
-    check(session)
-    return session
+    return Session(master, conf=conf or {}).open(app_name)[0]
+
+
+def stop_session(session: SparkSession, seconds: float = _STOP_SECONDS) -> None:
+    """Stop it, but wait no longer than `seconds`: a Spark that hangs or is gone must not hold up its driver's end."""
+    try:
+        bounded(session.stop, seconds)
+    except Exception:
+        if is_connect(session):
+            with contextlib.suppress(Exception):
+                connect.give_up(session)
 
 
 def existing_session() -> SparkSession | None:
-    """The session of this process, if one is running (of a Spark Connect client: the one it is configured for)."""
+    """The session of this process, if one is running."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
     from pyspark.sql.utils import is_remote
 
     if is_remote():
-        return SparkSession.builder.getOrCreate()
+        return connect.existing_remote()
     context = SparkContext._active_spark_context
     return SparkSession.builder.getOrCreate() if context is not None and context._jsc is not None else None
 
@@ -97,30 +151,52 @@ def is_connect(session: SparkSession) -> bool:
     return type(session).__module__.startswith("pyspark.sql.connect")
 
 
-def check(session: SparkSession) -> None:
-    """Refuse a session in which jobs would hang or train twice. Raises ClusterError."""
+def check(session: SparkSession, profile: TaskProfile | None = None) -> None:
+    """Refuse a session in which jobs would hang, train twice, or share GPUs unasked. Raises ClusterError."""
+    if is_connect(session):
+        connect.check_answers(session, _ANSWER_SECONDS)
     master = _setting(session, "spark.master") or ""
     if is_local(master):
         names = ("spark.task.resource.gpu.amount", "spark.task.resource.fpga.amount")
-        _refuse_gpus_in_local(master, {name: value for name in names if (value := _setting(session, name))})
+        refuse_gpus_in_local(master, {name: value for name in names if (value := _setting(session, name))})
     if (_setting(session, "spark.speculation") or "false").lower() == "true":
         raise ClusterError("spark.speculation: 'true': start Spark with it set to false, it would train jobs twice")
+    check_resources(partial(_setting, session), profile)
 
 
-def slots_of(session: SparkSession, wanted: int | None, wait_seconds: float) -> int:
+def stage_profile(session: SparkSession, profile: TaskProfile | None) -> ResourceProfile | None:
+    """The profile of this session's stages; None without one. Raises ClusterError where Spark has none."""
+    if profile is None:
+        return None
+    check(session, profile)
+    local = is_local(_setting(session, "spark.master") or "")
+    setting = partial(_setting, session)
+    return resource_profile(session, profile, setting=setting, local=local, remote=is_connect(session))
+
+
+def slots_of(
+    session: SparkSession, wanted: int | None, wait_seconds: float, profile: ResourceProfile | None = None
+) -> int:
     """How many tasks run at the same time (executors, cores a task and GPUs considered), or `wanted` if they fit.
 
     Waits for executors to register: until `wanted` fit, or (None) until their number has settled. Raises
-    ClusterError, naming both numbers, when fewer register than are wanted, or none at all.
+    ClusterError, naming both numbers, when fewer register than are wanted, or none at all. Spark Connect tells its
+    default parallelism at the most: cores, and not those of executors that are still to come; so it needs a number.
     """
+    if profile is None:
+        check(session)
     if is_connect(session):
         if wanted is None:
-            raise ClusterError("slots: None: Spark Connect does not tell the size of its cluster; give a number")
+            raise ClusterError(
+                "slots: None: Spark Connect does not tell the size of its cluster: give the number of its executors "
+                "times the tasks that one runs"
+            )
+        connect.check_runs(session, wait_seconds, map_arguments(profile))
         return wanted
     if wanted is not None and _grows(session):
         return wanted  # asking is what makes such a cluster grow
     local = is_local(_setting(session, "spark.master") or "")
-    count = partial(_concurrent_tasks, session)
+    count = partial(_concurrent_tasks, session, profile)
     found = count() if local else _settle(count, wanted, wait_seconds)
     if found == 0:
         raise _no_executor(wait_seconds)
@@ -129,11 +205,16 @@ def slots_of(session: SparkSession, wanted: int | None, wait_seconds: float) -> 
     return wanted or found
 
 
-def wait_for_executors(session: SparkSession, wait_seconds: float) -> None:
+def wait_for_executors(session: SparkSession, wait_seconds: float, profile: ResourceProfile | None = None) -> None:
     """Until one task can run. Raises ClusterError after `wait_seconds`, where Spark would wait for ever."""
-    if is_connect(session) or _grows(session):
+    if profile is None:
+        check(session)
+    if is_connect(session):
+        connect.check_runs(session, wait_seconds, map_arguments(profile))
         return
-    if _settle(partial(_concurrent_tasks, session), 1, wait_seconds) == 0:
+    if _grows(session):
+        return
+    if _settle(partial(_concurrent_tasks, session, profile), 1, wait_seconds) == 0:
         raise _no_executor(wait_seconds)
 
 
@@ -162,10 +243,11 @@ def _settle(count: Callable[[], int], wanted: int | None, wait_seconds: float) -
     return found
 
 
-def _concurrent_tasks(session: SparkSession) -> int:
+def _concurrent_tasks(session: SparkSession, profile: ResourceProfile | None) -> int:
     # The number Spark itself uses to admit barrier stages: registered executors, task.cpus and task GPUs considered.
     context = session.sparkContext._jsc.sc()
-    return int(context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile()))
+    default = context.resourceProfileManager().defaultResourceProfile()
+    return int(context.maxNumConcurrentTasks(default if profile is None else profile._java_resource_profile))
 
 
 def _make(master: str | None, app_name: str, conf: Mapping[str, str]) -> SparkSession:
@@ -184,7 +266,7 @@ def _make(master: str | None, app_name: str, conf: Mapping[str, str]) -> SparkSe
     settings = {key: value for key, value in settings.items() if not submitted.contains(key)} | dict(conf)
     if is_local(master):
         task_gpus = "spark.task.resource.gpu.amount"
-        _refuse_gpus_in_local(master, {task_gpus: submitted.get(task_gpus) or "", **conf})
+        refuse_gpus_in_local(master, {task_gpus: submitted.get(task_gpus) or "", **conf})
     if is_local(master) or master.startswith("local-cluster"):
         # Without this, workers run whatever python3 comes first on PATH.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -194,15 +276,6 @@ def _make(master: str | None, app_name: str, conf: Mapping[str, str]) -> SparkSe
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     return session
-
-
-def _refuse_gpus_in_local(master: str, conf: Mapping[str, str]) -> None:
-    for key, value in conf.items():
-        if key.startswith("spark.task.resource.") and key.endswith(".amount") and value:
-            raise ClusterError(
-                f"{key}: {value!r}: Spark never starts a task that asks for it with master {master!r}; leave it out, "
-                "or use a cluster"
-            )
 
 
 def _need_java() -> None:

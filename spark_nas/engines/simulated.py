@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -187,6 +187,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._commits: dict[JobKey, tuple[Result, bytes | None]] = {}
+        self._kept: dict[JobKey, bytes] = {}
 
     def committed(self, key: JobKey) -> Result | None:
         """The committed result of a job, or None."""
@@ -195,6 +196,7 @@ class MemoryStore:
 
     def commit(self, result: Result, checkpoint: bytes | None) -> Result:
         """Keep a result with its checkpoint; the first one wins."""
+        self._kept.pop(result.job.key, None)
         return self._commits.setdefault(result.job.key, (result, checkpoint))[0]
 
     def checkpoint(self, key: JobKey) -> bytes:
@@ -204,9 +206,21 @@ class MemoryStore:
             raise JobError(f"job {tuple(key)} left no checkpoint")
         return checkpoint
 
+    def keep(self, key: JobKey, state: bytes) -> None:
+        """Keep a recovery checkpoint until the job is committed."""
+        if key not in self._commits:
+            self._kept[key] = state
+
+    def kept(self, key: JobKey) -> bytes | None:
+        """The recovery checkpoint of a job that is not committed."""
+        return self._kept.get(key)
+
 
 class _Workspace:
-    """What an evaluator may touch here: one CPU thread, checkpoints, and no time limit."""
+    """What an evaluator may touch here: one CPU thread, checkpoints, no time limit, and nothing to recover.
+
+    A simulated job is evaluated at the moment it ends, so no attempt ever stops in its middle.
+    """
 
     device = "cpu"
     threads = 1
@@ -220,6 +234,12 @@ class _Workspace:
 
     def save(self, checkpoint: bytes) -> None:
         self.saved = checkpoint
+
+    def recover(self) -> bytes | None:
+        return None
+
+    def keep(self, state: Callable[[], bytes]) -> None:
+        pass
 
     def check_time(self) -> None:
         """Virtual time stands still while a job is evaluated."""

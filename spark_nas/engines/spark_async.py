@@ -1,8 +1,8 @@
 """Asynchronous search by worker sessions: each slot is one single-task Spark job after another (DESIGN.md 5).
 
-A session runs a batch of jobs, one after the other, in a Python worker that stays warm. When it lands, the driver
-tells the scheduler and the slot takes what is next, whatever the other slots do. Batches are settled when a session
-starts and grow while jobs are short (`batching`); a channel to the driver would replace the feed (`worker.Feed`).
+A session runs one job after the other in a Python worker that stays warm, whatever the other slots do. With the
+channel (`pulling`) it asks the driver for the next as long as it lasts. Without, its jobs are a batch that is settled
+when it starts and grows while jobs are short (`batching`); when it lands, the slot takes what is next.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from spark_nas.engines.attempts import Attempts
-from spark_nas.engines.batching import AutoBatch
+from spark_nas.engines.batching import AutoBatch, Lookahead
+from spark_nas.engines.channel.records import Terms
 from spark_nas.engines.launcher import Launcher
-from spark_nas.engines.session import Session, slots_of
+from spark_nas.engines.pulling import PullingEngine
+from spark_nas.engines.session import Session, is_connect, slots_of
 from spark_nas.engines.task import Limits
 from spark_nas.engines.worker import Assignment, Payload
 from spark_nas.errors import OptionError
-from spark_nas.search.protocols import Evaluator, JobStore
+from spark_nas.search.protocols import Engine, Evaluator, JobStore
 from spark_nas.search.records import Job, Result
 
 if TYPE_CHECKING:
@@ -32,12 +34,28 @@ class SparkAsync:
 
     slots: int | None = None
     """Worker sessions at the same time; None takes as many as the cluster can run."""
+    channel: bool | Literal["auto", "on", "off"] = "auto"
+    """Whether sessions ask the driver for jobs over a socket of their own (docs/channel.md); off opens none. auto:
+    where there is a SparkContext, that is, not through Spark Connect. YAML reads a bare on or off as true or false."""
+    channel_port: int = 0
+    """The port that the driver listens on for its sessions; 0 takes any free one."""
+    idle_seconds: float = 60.0
+    """After so long without a job a session ends, and gives its slot back to the cluster. With the channel."""
+    lease_seconds: float | None = None
+    """After so long a session ends between two jobs, so that others' work gets its turn; None: never. With the
+    channel."""
+    silence_seconds: float = 60.0
+    """A session of which nothing is heard for so long is given up, and its jobs go to others. With the channel."""
     batch_seconds: float = 1.0
-    """How long a batch of short jobs should last; 0 gives every session one job."""
+    """How much work a session may be given at once: short jobs in batches, longer ones alone. 0: always one job."""
     max_batch: int = 1000
-    """The most jobs of one batch."""
+    """The most jobs that a session is given at once."""
     time_limit: float | None = None
-    """Seconds of wall time that a job may take; None for no limit."""
+    """Seconds of wall time that a job may take; None for no limit. One that hangs for longer is failed, and its Python
+    worker killed."""
+    checkpoint_seconds: float | None = 60.0
+    """Seconds between the recovery checkpoints of a job, written at the end of an epoch: what a job that dies may lose
+    and train again. None writes none."""
     require_gpu: bool = False
     """Whether a job that was given no usable GPU fails instead of running on the CPU."""
     spark: Session = field(default_factory=Session)
@@ -46,34 +64,76 @@ class SparkAsync:
     def __post_init__(self) -> None:
         if self.slots is not None and self.slots < 1:
             raise OptionError("slots", self.slots, "give at least 1, or leave it out")
+        if isinstance(self.channel, bool):
+            object.__setattr__(self, "channel", "on" if self.channel else "off")
+        if self.channel not in ("auto", "on", "off"):
+            raise OptionError("channel", self.channel, "give auto, on or off")
+        if not 0 <= self.channel_port < 2**16:
+            raise OptionError("channel_port", self.channel_port, "give a port, or 0 for any free one")
+        for name in ("idle_seconds", "lease_seconds", "silence_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds > 0:
+                raise OptionError(name, seconds, "give seconds greater than 0")
         if not self.batch_seconds >= 0:
             raise OptionError("batch_seconds", self.batch_seconds, "give at least 0")
         if self.max_batch < 1:
             raise OptionError("max_batch", self.max_batch, "give at least 1")
-        Limits(self.time_limit)
+        Limits(self.time_limit, self.checkpoint_seconds)
 
-    def build(
-        self, evaluator: Evaluator, store: JobStore | None = None, spark: SparkSession | None = None
-    ) -> SparkAsyncEngine:
-        """The engine, in the given session or the one that `self.spark` opens. Raises ClusterError."""
+    def build(self, evaluator: Evaluator, store: JobStore | None = None, spark: SparkSession | None = None) -> Engine:
+        """The engine, in the given session or the one that `self.spark` opens.
+
+        Raises ClusterError, and OptionError for a channel where there can be none.
+        """
+        if spark is not None and self.channel == "on" and is_connect(spark):
+            raise _no_channel()
         session, ours = (spark, False) if spark is not None else self.spark.open()
-        return SparkAsyncEngine(evaluator, self, store=store, session=session, ours=ours)
+        try:
+            return self._engine(evaluator, store, session, ours)
+        except BaseException:
+            if ours:
+                session.stop()
+            raise
+
+    def _engine(self, evaluator: Evaluator, store: JobStore | None, session: SparkSession, ours: bool) -> Engine:
+        if is_connect(session) and self.channel == "on":
+            raise _no_channel()
+        slots = slots_of(session, self.slots, self.spark.wait_seconds)
+        limits = Limits(self.time_limit, self.checkpoint_seconds)
+        payload = Payload.pack(evaluator, store, limits, self.require_gpu)
+        if self.channel == "off" or is_connect(session):
+            batching = AutoBatch(self.batch_seconds, self.max_batch)
+            return BatchingEngine(session, payload, batching, slots=slots, store=store, ours=ours)
+        lookahead = Lookahead(slots, self.batch_seconds, self.max_batch)
+        terms = Terms(self.idle_seconds, self.lease_seconds, self.silence_seconds)
+        return PullingEngine(
+            session, payload, lookahead, terms, slots=slots, port=self.channel_port, store=store, ours=ours
+        )
 
 
-class SparkAsyncEngine:
+def _no_channel() -> OptionError:
+    return OptionError("channel", "on", "Spark Connect has no driver that executors could reach: set it to auto or off")
+
+
+class BatchingEngine:
     """Keeps every slot busy while there are jobs; `wait` returns what the next session brings home.
 
     With two slots and jobs a (long), b, c (short), submitted together: wait() == [b], wait() == [c], wait() == [a]
     """
 
     def __init__(
-        self, evaluator: Evaluator, options: SparkAsync, *, store: JobStore | None, session: SparkSession, ours: bool
+        self,
+        session: SparkSession,
+        payload: Payload,
+        batching: AutoBatch,
+        *,
+        slots: int,
+        store: JobStore | None,
+        ours: bool,
     ) -> None:
-        self._session, self._ours = session, ours
-        self._sessions = slots_of(session, options.slots, options.spark.wait_seconds)
-        payload = Payload.pack(evaluator, store, Limits(options.time_limit), options.require_gpu)
-        self._launcher = Launcher(session, payload, store, threads=self._sessions, description="spark_nas session")
-        self._batching = AutoBatch(options.batch_seconds, options.max_batch)
+        """`slots` sessions at a time; `ours`: whether the Spark session ends with the engine."""
+        self._session, self._ours, self._sessions, self._batching = session, ours, slots, batching
+        self._launcher = Launcher(session, payload, store, threads=slots, description="spark_nas session")
         self._attempts = Attempts()
         self._pending: deque[Assignment] = deque()
         self._flying = 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from spark_nas.engines.attempts import Attempts
 from spark_nas.engines.launcher import Launcher
-from spark_nas.engines.session import Session, wait_for_executors
+from spark_nas.engines.session import Session, stage_profile, stop_session, wait_for_executors
 from spark_nas.engines.task import Limits
 from spark_nas.engines.worker import Assignment, Payload
 from spark_nas.errors import OptionError
@@ -33,7 +33,11 @@ class SparkRounds:
     max_jobs: int = 10_000
     """The most jobs, and so tasks, of one stage; a longer round runs as several stages."""
     time_limit: float | None = None
-    """Seconds of wall time that a job may take; None for no limit."""
+    """Seconds of wall time that a job may take; None for no limit. One that hangs for longer is failed, and its Python
+    worker killed."""
+    checkpoint_seconds: float | None = 60.0
+    """Seconds between the recovery checkpoints of a job, written at the end of an epoch: what a job that dies may lose
+    and train again. None writes none."""
     require_gpu: bool = False
     """Whether a job that was given no usable GPU fails instead of running on the CPU."""
     spark: Session = field(default_factory=Session)
@@ -42,14 +46,19 @@ class SparkRounds:
     def __post_init__(self) -> None:
         if self.max_jobs < 1:
             raise OptionError("max_jobs", self.max_jobs, "give at least 1")
-        Limits(self.time_limit)
+        Limits(self.time_limit, self.checkpoint_seconds)
 
     def build(
         self, evaluator: Evaluator, store: JobStore | None = None, spark: SparkSession | None = None
     ) -> SparkRoundsEngine:
         """The engine, in the given session or the one that `self.spark` opens. Raises ClusterError."""
         session, ours = (spark, False) if spark is not None else self.spark.open()
-        return SparkRoundsEngine(evaluator, self, store=store, session=session, ours=ours)
+        try:
+            return SparkRoundsEngine(evaluator, self, store=store, session=session, ours=ours)
+        except BaseException:
+            if ours:
+                stop_session(session)
+            raise
 
 
 class SparkRoundsEngine:
@@ -62,9 +71,15 @@ class SparkRoundsEngine:
         self, evaluator: Evaluator, options: SparkRounds, *, store: JobStore | None, session: SparkSession, ours: bool
     ) -> None:
         self._options, self._session, self._ours = options, session, ours
-        wait_for_executors(session, options.spark.wait_seconds)
-        payload = Payload.pack(evaluator, store, Limits(options.time_limit), options.require_gpu)
-        self._launcher = Launcher(session, payload, store, threads=1, description="spark_nas round")
+        profile = stage_profile(session, options.spark.profile)
+        wait_for_executors(session, options.spark.wait_seconds, profile)
+        payload = Payload.pack(
+            evaluator, store, Limits(options.time_limit, options.checkpoint_seconds), options.require_gpu
+        )
+        patience = options.spark.wait_seconds
+        self._launcher = Launcher(
+            session, payload, store, threads=1, description="spark_nas round", profile=profile, patience=patience
+        )
         self._attempts = Attempts()
         self._flying = 0
 
@@ -81,7 +96,7 @@ class SparkRoundsEngine:
             self._flying += 1
 
     def wait(self, timeout: float | None = None) -> list[Result]:
-        """All results of the next stage. Raises ClusterError if executors cannot run jobs at all."""
+        """Results of the next stage. Raises ClusterError if executors can run no job, ClusterLost if Spark is gone."""
         if not self._flying:
             raise ValueError("nothing is in flight")
         landing = self._launcher.landing(timeout)
@@ -91,8 +106,8 @@ class SparkRoundsEngine:
         return list(landing.results)
 
     def close(self) -> None:
-        """Cancel what runs; stop Spark if it was started here."""
+        """Cancel what runs; stop Spark if it was started here. Takes some seconds at the most, whatever Spark does."""
         self._flying = 0
         self._launcher.close()
         if self._ours:
-            self._session.stop()
+            stop_session(self._session)

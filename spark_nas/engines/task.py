@@ -2,14 +2,17 @@
 
     committed already? -> return that    else evaluate -> commit -> return the winner's result
 
-Nothing an evaluator does can end the task: what it raises becomes a failed result (DESIGN.md 5). A failed result is
-not committed. It becomes final when the driver appends its row; a driver that dies before that asks for the job
-again on resuming, and the job gets another chance that nobody can tell from its first.
+Nothing an evaluator raises can end the task: it becomes a failed result (DESIGN.md 5), or a lost one where it tells
+of the machine and not of the job. A failed result is not committed. It becomes final when the driver appends its row;
+a driver that dies before that asks for the job again on resuming, and the job gets another chance that nobody can
+tell from its first. The exception is a job that had to be killed (`watchdog`): its failure is committed, because
+whoever retries it would hang for as long again.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import math
 import os
 import platform
@@ -23,13 +26,16 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import ParamSpec, TypeVar
 
+from spark_nas.engines.faults import is_machines_fault
 from spark_nas.engines.gpu import Place
+from spark_nas.engines.watchdog import guard, in_spark_worker
 from spark_nas.errors import JobError, OptionError, TimeLimitExceeded
 from spark_nas.search.protocols import Evaluator, JobStore
-from spark_nas.search.records import CurvePoint, Job, Outcome, Result, Status
+from spark_nas.search.records import Architecture, CurvePoint, Job, Outcome, Result, Status
 
 _REASON_LENGTH = 300
 _TRACEBACK_LENGTH = 4000
+_log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,10 +47,22 @@ class Limits:
 
     seconds: float | None = None
     """Wall time of one job; None for no limit."""
+    checkpoint_seconds: float | None = None
+    """At the end of an epoch so many seconds after the last, a recovery checkpoint is written; None writes none."""
+    grace: float | None = None
+    """Seconds beyond the limit after which a job that does not look at the time is killed with its process; None
+    takes 5, or a tenth of the limit where that is more."""
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not self.seconds > 0:
             raise OptionError("time_limit", self.seconds, "give seconds greater than 0, or leave it out")
+        if self.checkpoint_seconds is not None and not self.checkpoint_seconds >= 0:
+            raise OptionError("checkpoint_seconds", self.checkpoint_seconds, "give seconds of at least 0, or null")
+
+    @property
+    def patience(self) -> float:
+        """The grace, in seconds."""
+        return self.grace if self.grace is not None else max(5.0, (self.seconds or 0.0) / 10)
 
 
 class StoreFailed(Exception):
@@ -54,10 +72,19 @@ class StoreFailed(Exception):
 class JobWorkspace:
     """`search.protocols.Workspace`: what an evaluator may touch while a job runs."""
 
-    def __init__(self, job: Job, store: JobStore | None, limits: Limits, place: Place) -> None:
+    def __init__(
+        self,
+        job: Job,
+        store: JobStore | None,
+        limits: Limits,
+        place: Place,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._job, self._store, self._limits = job, store, limits
         self.place = place
-        self._started = time.monotonic()
+        self._clock = clock
+        self._started = self._kept = clock()
+        self.started_at = datetime.now(UTC)
         self.checkpoint: bytes | None = None
         """What the evaluator saved last; invisible to others until the commit."""
 
@@ -82,7 +109,30 @@ class JobWorkspace:
 
     def save(self, checkpoint: bytes) -> None:
         """Leave the job's checkpoint; a second one replaces the first."""
+        if not isinstance(checkpoint, bytes):
+            raise TypeError(f"a checkpoint is bytes, not {type(checkpoint).__name__}")
         self.checkpoint = checkpoint
+
+    def recover(self) -> bytes | None:
+        """What an earlier attempt at this job has kept; None where none are kept (`checkpoint_seconds`)."""
+        if self._store is None or self._limits.checkpoint_seconds is None:
+            return None
+        return _reach(self._store.kept, self._job.key)
+
+    def keep(self, state: Callable[[], bytes]) -> None:
+        """Write a recovery checkpoint if it is due. A store out of reach, or full, costs no more than the checkpoint.
+
+        The interval counts from the end of a write, so that a slow store never takes more than its share.
+        """
+        interval = self._limits.checkpoint_seconds
+        if self._store is None or interval is None or self._clock() - self._kept < interval:
+            return
+        content = state()
+        try:
+            self._store.keep(self._job.key, content)
+        except Exception as error:  # the commit decides whether the job is lost
+            _log.warning("no recovery checkpoint of job %s this time: %s", tuple(self._job.key), error)
+        self._kept = self._clock()
 
     def check_time(self) -> None:
         """Raise TimeLimitExceeded when the job has run longer than its limit."""
@@ -93,7 +143,7 @@ class JobWorkspace:
     @property
     def seconds(self) -> float:
         """Wall time since the job began."""
-        return time.monotonic() - self._started
+        return self._clock() - self._started
 
 
 def run_job(
@@ -104,41 +154,62 @@ def run_job(
     attempt: int = 1,
     *,
     place: Place,
+    expendable: bool | None = None,
 ) -> Result:
     """The result of a job; never raises, save for KeyboardInterrupt.
 
     `completed` is committed (with a store), `failed` is the job's own failure, `lost` means that the store could
-    not be reached: the driver submits the job again.
+    not be reached or the machine failed: the driver submits the job again. In an `expendable` process (by default:
+    one that runs a Spark task) a job that hangs beyond its time limit ends with the process, as a committed failure.
     """
-    started_at = datetime.now(UTC)
-    workspace = JobWorkspace(job, store, limits or Limits(), place)
+    limits = limits or Limits()
+    workspace = JobWorkspace(job, store, limits, place)
 
     def result(status: Status, outcome: Outcome | None = None, error: str | None = None) -> Result:
-        return _result(job, status, outcome, error, started_at, attempt, workspace)
+        return _result(job, status, outcome, error, attempt, workspace)
+
+    def last_words(stack: str) -> None:
+        reason = f"TimeLimitExceeded: ran longer than its time limit of {limits.seconds:g} s and did not stop"
+        if store is not None:
+            store.commit(result("failed", error=f"{reason}\n{_tail(stack)}"), None)
 
     try:
-        if store is not None and (stored := _reach(store.committed, job.key)) is not None:
-            if stored.job != job:
-                raise JobError(f"the store holds another experiment's job {tuple(job.key)}: {stored.job}")
+        if store is not None and (stored := _committed(store, job)) is not None:
             return stored
-        completed = result("completed", evaluator.evaluate(job, workspace))
+        expendable = in_spark_worker() if expendable is None else expendable
+        with guard(limits.seconds if expendable else None, limits.patience, last_words):
+            outcome = evaluator.evaluate(job, workspace)
+        completed = result("completed", outcome)
         return completed if store is None else _reach(store.commit, completed, workspace.checkpoint)
-    except StoreFailed as failure:
-        return result("lost", error=f"the store failed: {describe(failure.__cause__ or failure)}")
-    except (Exception, SystemExit) as error:  # the job's edge: the only broad catch
-        return result("failed", error=describe(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the job's edge: the only broad catch. Native code may raise anything
+        return result(*_verdict(error))
+
+
+def _verdict(error: BaseException) -> tuple[Status, None, str]:
+    if isinstance(error, StoreFailed):
+        return "lost", None, f"the store failed: {describe(error.__cause__ or error)}"
+    return "lost" if is_machines_fault(error) else "failed", None, describe(error)
+
+
+def _committed(store: JobStore, job: Job) -> Result | None:
+    stored = _reach(store.committed, job.key)
+    if stored is not None and stored.job != job:
+        raise JobError(f"the store holds another experiment's job {tuple(job.key)}: {stored.job}")
+    return stored
 
 
 def describe(error: BaseException) -> str:
     """One line that says what happened, then the tail of the traceback; both of bounded length."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # an exception of the job's own making may not even know its text
+        lines = []
     reason = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if len(reason) > _REASON_LENGTH:
         reason = reason[: _REASON_LENGTH - 3] + "..."
-    trace = "".join(traceback.format_exception(error)).rstrip()
-    if len(trace) > _TRACEBACK_LENGTH:
-        trace = "..." + trace[3 - _TRACEBACK_LENGTH :]
-    return f"{reason}\n{trace}"
+    return f"{reason}\n{_tail(''.join(traceback.format_exception(error)).rstrip())}"
 
 
 @lru_cache(maxsize=1)
@@ -159,10 +230,11 @@ def _result(
     status: Status,
     outcome: Outcome | None,
     error: str | None,
-    started_at: datetime,
     attempt: int,
     workspace: JobWorkspace,
 ) -> Result:
+    if status == "completed" and not isinstance(outcome, Outcome):
+        raise JobError(f"the evaluator returned {type(outcome).__name__} instead of an Outcome")
     place = workspace.place
     where = f"{socket.gethostname()}/{os.getpid()}"
     return Result(
@@ -170,12 +242,12 @@ def _result(
         status,
         loss=float(outcome.loss) if outcome else math.nan,
         metrics=_floats(outcome.metrics) if outcome else {},
-        curve=tuple(CurvePoint(p.resource, float(p.loss), _floats(p.metrics)) for p in outcome.curve)
+        curve=tuple(CurvePoint(int(p.resource), float(p.loss), _floats(p.metrics)) for p in outcome.curve)
         if outcome
         else (),
-        derived=tuple(outcome.derived) if outcome else (),
+        derived=tuple(map(Architecture, outcome.derived)) if outcome else (),
         error=error,
-        started_at=started_at,
+        started_at=workspace.started_at,
         seconds=workspace.seconds,
         executor=where if place.gpu is None else f"{where}/gpu-{place.gpu}",
         attempt=attempt,
@@ -194,6 +266,10 @@ def _environment(place: Place) -> dict[str, str]:
         environment["gpu"] = torch.cuda.get_device_name(device)
         environment["cuda"] = str(torch.version.cuda)
     return environment
+
+
+def _tail(text: str) -> str:
+    return text if len(text) <= _TRACEBACK_LENGTH else "..." + text[3 - _TRACEBACK_LENGTH :]
 
 
 def _floats(values: Mapping[str, float]) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -32,6 +32,10 @@ class Assignment(NamedTuple):
     attempt: int
 
 
+Work = Callable[[Job, int], Result]
+"""Runs a job as the given attempt; never raises."""
+
+
 class Feed(Protocol):
     """Where a task's jobs come from and where their results go. Picklable: made on the driver, used in the task.
 
@@ -39,12 +43,8 @@ class Feed(Protocol):
     on which a task asks the driver for its next job and hands in each result at once (DESIGN.md 5).
     """
 
-    def jobs(self, partition: int) -> Iterator[Assignment]:
-        """What the task of this partition runs, one at a time; may block until there is more."""
-        ...
-
-    def deliver(self, result: Result) -> str | None:
-        """Hand in a result; a text is returned through Spark as a row of its own."""
+    def run(self, partition: int, work: Work) -> Iterator[str]:
+        """Do the work of a partition, one job at a time; yields what is to return through Spark."""
         ...
 
 
@@ -61,14 +61,11 @@ class FixedBatches:
         raw = [[[job_to_json(job), attempt] for job, attempt in batch] for batch in batches]
         return FixedBatches(zlib.compress(json.dumps(raw).encode(), level=1))
 
-    def jobs(self, partition: int) -> Iterator[Assignment]:
-        """The partition's batch, in order."""
+    def run(self, partition: int, work: Work) -> Iterator[str]:
+        """The partition's batch, in order; every result returns through Spark."""
+        again = retries()
         for text, attempt in _unpack(self.packed)[partition]:
-            yield Assignment(job_from_json(text), attempt)
-
-    def deliver(self, result: Result) -> str | None:
-        """Through Spark."""
-        return result_to_json(result)
+            yield result_to_json(work(job_from_json(text), attempt + again))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +95,14 @@ def run_partition(payload: Payload, feed: Feed, rows: Iterator[pa.RecordBatch]) 
     # context and all cached data, whose task has not read its input to the end.
     partitions = [number for batch in rows for number in batch.column(0).to_pylist()]
     evaluator, store, limits, require_gpu = _unpickle(payload.pickled)
+    place = place_of_task(require_gpu)
+
+    def work(job: Job, attempt: int) -> Result:
+        return run_job(job, evaluator, store, limits, attempt, place=place)
+
     for partition in partitions:
-        for job, attempt in feed.jobs(partition):
-            place = place_of_task(require_gpu)
-            result = run_job(job, evaluator, store, limits, attempt + retries(), place=place)
-            row = feed.deliver(result)
-            if row is not None:
-                yield pa.RecordBatch.from_arrays([pa.array([row], pa.string())], names=["result"])
+        for row in feed.run(partition, work):
+            yield pa.RecordBatch.from_arrays([pa.array([row], pa.string())], names=["result"])
 
 
 def retries() -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,8 @@ class Checkpoint:
     """State dicts: tensors, numbers, strings, and lists and dicts of them."""
     optimiser: Mapping[str, Any]
     method: Mapping[str, Any]
+    curve: Sequence[Any] = ()
+    """Of a recovery checkpoint: what the job has measured so far; empty in one that a job leaves at its end."""
 
 
 def dump(checkpoint: Checkpoint) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import nn, optim
@@ -26,6 +27,8 @@ from spark_nas.spaces.core import SearchSpace
 NetworkBuilder = Callable[[SearchSpace, Architecture, Recipe, tuple[int, ...], int], nn.Module]
 """(space, architecture, recipe, input shape, classes) -> network."""
 
+_log = logging.getLogger(__name__)
+
 
 def build_network(
     space: SearchSpace, architecture: Architecture, recipe: Recipe, input_shape: tuple[int, ...], classes: int
@@ -46,8 +49,8 @@ def build_network(
 class TrainingEvaluator:
     """Trains a trial with ordinary training (`Fixed`) and measures it. Resource is in epochs. Picklable.
 
-    Law: on a CPU, the metrics at an epoch are bitwise the same however the trial was cut into jobs, and
-    whichever processes ran them.
+    Law: on a CPU, the metrics at an epoch are bitwise the same however the trial was cut into jobs, whichever
+    processes ran them, and at whichever epochs one died and another went on from what it had kept.
     """
 
     space: SearchSpace
@@ -75,12 +78,26 @@ class TrainingEvaluator:
                 "use schedule: constant where training has no end"
             )
         with torch_settings(device, threads=workspace.threads, deterministic=options.deterministic):
-            session = _Session.begin(self, job.trial, options, device, workspace)
-            session.restore(workspace.load())
-            curve = session.train_to(job.resource, watch=self.watch)
-            outcome = session.outcome(curve, self.report)
+            session = self._begin(job, options, device, workspace)
+            session.train_to(job.resource, watch=self.watch, keep=workspace.keep)
+            outcome = session.outcome(self.report)
             workspace.save(session.dump())
             return outcome
+
+    def _begin(self, job: Job, options: Training, device: torch.device, workspace: Workspace) -> _Session:
+        """A session where an earlier attempt at this job stood last, or else where the job starts."""
+        session = _Session.begin(self, job, options, device, workspace)
+        kept = workspace.recover()
+        if kept is not None:
+            try:
+                session.recover(kept)
+            except Exception as error:  # damaged, foreign, of another version of the code: it is worth nothing then
+                _log.warning("job %s starts anew, as it cannot use its recovery checkpoint: %s", tuple(job.key), error)
+                session = _Session.begin(self, job, options, device, workspace)
+            else:
+                return session
+        session.restore(workspace.load())
+        return session
 
 
 @dataclass
@@ -92,18 +109,20 @@ class _Session:
     optimiser: optim.Optimizer
     course: Course
     identity: dict[str, str]
-    device: torch.device
+    job: Job
     epoch: int = 0
     """Epochs trained so far."""
+    curve: list[CurvePoint] = field(default_factory=list)
+    """What this job has measured, by whichever attempts."""
     _measured: dict[str, Measured] = field(default_factory=dict)
     _measured_at: int = -1
 
     @staticmethod
     def begin(
-        evaluator: TrainingEvaluator, trial: Trial, options: Training, device: torch.device, workspace: Workspace
+        evaluator: TrainingEvaluator, job: Job, options: Training, device: torch.device, workspace: Workspace
     ) -> _Session:
         """Everything as it is before the first epoch: a function of the trial's seed."""
-        dataset = evaluator.dataset
+        dataset, trial = evaluator.dataset, job.trial
         seed_torch(device, trial.seed, "weights")
         # Built on the CPU and then moved, so that a network starts alike on every device.
         network = evaluator.network_builder(
@@ -117,23 +136,24 @@ class _Session:
         feed = Feed(dataset, device, augmentation, channels_last=options.channels_last and images)
         course = Course(options, feed, evaluator.train_on, trial.seed, evaluator.max_resource, workspace.check_time)
         optimiser = OPTIMISERS[options.optimizer](network.parameters(), options)
-        return _Session(network, Fixed(), optimiser, course, _identity(evaluator, trial, options), device)
+        return _Session(network, Fixed(), optimiser, course, _identity(evaluator, trial, options), job)
 
     def restore(self, data: bytes | None) -> None:
         """Go on from a checkpoint; None stays at the start."""
         if data is None:
             return
-        checkpoint = checkpoints.load(data, self.identity)
-        self.network.load_state_dict(checkpoint.network)
-        self.optimiser.load_state_dict(dict(checkpoint.optimiser))
-        self.method.load_state_dict(checkpoint.method)
-        self.epoch = checkpoint.epoch
+        self._load(checkpoints.load(data, self.identity))
 
-    def train_to(self, resource: int, *, watch: str | None) -> tuple[CurvePoint, ...]:
-        """The remaining epochs up to `resource`, each a point of the curve."""
+    def recover(self, data: bytes) -> None:
+        """Go on from what an earlier attempt has kept. Raises JobError, or anything, when it cannot be used."""
+        checkpoint = checkpoints.load(data, self._identity_of_job())
+        self._load(checkpoint)
+        self.curve = [CurvePoint(resource, loss, metrics) for resource, loss, metrics in checkpoint.curve]
+
+    def train_to(self, resource: int, *, watch: str | None, keep: Callable[[Callable[[], bytes]], None]) -> None:
+        """The remaining epochs up to `resource`, each a point of the curve, and each but the last a chance to keep."""
         if self.epoch > resource:
             raise JobError(f"the checkpoint has had {self.epoch} epochs, more than the {resource} asked for")
-        curve = []
         epochs = range(self.epoch, resource)
         for epoch, train, rate in fit(self.network, self.method, self.optimiser, self.course, epochs):
             self.epoch = epoch + 1
@@ -143,8 +163,9 @@ class _Session:
                 watched = self.measure(watch)
                 metrics |= _named(watch, watched)
                 loss = self._objective(watched)
-            curve.append(CurvePoint(self.epoch, loss, metrics))
-        return tuple(curve)
+            self.curve.append(CurvePoint(self.epoch, loss, metrics))
+            if self.epoch < resource:
+                keep(self._state_of_job)
 
     def measure(self, split: str) -> Measured:
         """Loss and error of a split now; each split is passed over once an epoch."""
@@ -157,22 +178,32 @@ class _Session:
 
     def dump(self) -> bytes:
         """The state after the last epoch, which the next job goes on from, whether it was the best or not."""
-        return checkpoints.dump(
-            Checkpoint(
-                self.identity,
-                self.epoch,
-                self.network.state_dict(),
-                self.optimiser.state_dict(),
-                self.method.state_dict(),
-            )
-        )
+        return checkpoints.dump(self._checkpoint(self.identity))
 
-    def outcome(self, curve: tuple[CurvePoint, ...], report: str) -> Outcome:
+    def outcome(self, report: str) -> Outcome:
         """The last epoch's measurements, those of the split to report, and the number of parameters."""
         final = self.measure(report)
-        metrics = {**(curve[-1].metrics if curve else {}), **_named(report, final)}
+        metrics = {**(self.curve[-1].metrics if self.curve else {}), **_named(report, final)}
         metrics["parameters"] = float(sum(parameter.numel() for parameter in self.network.parameters()))
-        return Outcome(self._objective(final), metrics, curve, self.method.derive())
+        return Outcome(self._objective(final), metrics, tuple(self.curve), self.method.derive())
+
+    def _state_of_job(self) -> bytes:
+        """What another attempt at this job goes on from: the state and the curve so far."""
+        curve = [[point.resource, point.loss, point.metrics] for point in self.curve]
+        return checkpoints.dump(replace(self._checkpoint(self._identity_of_job()), curve=curve))
+
+    def _checkpoint(self, identity: dict[str, str]) -> Checkpoint:
+        states = self.network.state_dict(), self.optimiser.state_dict(), self.method.state_dict()
+        return Checkpoint(identity, self.epoch, *states)
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        self.network.load_state_dict(checkpoint.network)
+        self.optimiser.load_state_dict(dict(checkpoint.optimiser))
+        self.method.load_state_dict(checkpoint.method)
+        self.epoch = checkpoint.epoch
+
+    def _identity_of_job(self) -> dict[str, str]:
+        return {**self.identity, "job": repr((self.job.rung, self.job.resource, self.job.start_from))}
 
     def _objective(self, measured: Measured) -> float:
         return measured.error if self.course.options.objective == "error" else measured.loss

@@ -1,10 +1,18 @@
-"""The axes of parallel coordinates: where a value of a recipe or a choice stands between 0 and 1, and its ticks."""
+"""The axes of parallel coordinates: where a value of a recipe or a choice stands between 0 and 1, and its ticks.
+
+An axis is laid out over all trials, however few of them are drawn; with a hundred thousand of them that must not cost
+more than one pass in Python, so ranks and places are numpy's, and words are made for what is drawn alone.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spark_nas.report.style import log_marks
 from spark_nas.report.view import RunView, number
@@ -21,8 +29,8 @@ class Dimension:
     name: str
     places: tuple[float, ...]
     """For each trial, 0 to 1, or OFF."""
-    labels: tuple[str, ...]
-    """For each trial, its value in words."""
+    values: Sequence[object]
+    """For each trial, what it has; None for no value."""
     ticks: tuple[tuple[float, str], ...]
     off: str = "inactive"
     """What it means to have no value here."""
@@ -31,6 +39,13 @@ class Dimension:
     def has_off(self) -> bool:
         """Whether some trial has no value here."""
         return OFF in self.places
+
+    def label(self, row: int) -> str:
+        """A trial's value in words."""
+        value = self.values[row]
+        if value is None:
+            return self.off
+        return number(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def dimension(
@@ -41,64 +56,64 @@ def dimension(
     Numbers get a linear axis, or a logarithmic one when `log` says so or they span more than a factor of 30;
     anything else, and a few distinct whole numbers, is categorical.
     """
-    present = [value for value in values if value is not None]
-    distinct = set(map(str, present))
-    if not present or (len(distinct) == 1 and len(present) == len(values)):
+    # A type with each value: True is not 1, nor is 1 the same as 1.0.
+    distinct = {(type(value), value) for value in values if value is not None}
+    inactive = any(value is None for value in values)
+    if not distinct or (len(distinct) == 1 and not inactive):
         return None
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in present)
-    finite = numeric and all(math.isfinite(float(str(value))) for value in present)
-    if finite and len(distinct) > 1 and (len(distinct) > 5 or any(isinstance(value, float) for value in present)):
-        return _numeric(name, values, log, off)
+    present = [value for _, value in distinct]
+    numbers = [value for value in present if isinstance(value, int | float) and not isinstance(value, bool)]
+    finite = len(numbers) == len(present) and all(math.isfinite(value) for value in numbers)
+    if finite and len(numbers) > 1 and (len(numbers) > 5 or any(isinstance(value, float) for value in numbers)):
+        return _numeric(name, values, numbers, log, off)
     return _categorical(name, values, finite, off)
 
 
-def _numeric(name: str, values: Sequence[object], log: bool | None, off: str) -> Dimension:
-    numbers = [None if value is None else float(str(value)) for value in values]
-    present = [value for value in numbers if value is not None]
-    low, high = min(present), max(present)
+def _numeric(name: str, values: Sequence[object], present: Sequence[float], log: bool | None, off: str) -> Dimension:
+    low, high = float(min(present)), float(max(present))
     if low <= 0:
         log = False
     elif log is None:
         log = high / low > 30
 
-    def place(value: float) -> float:
+    def place(value: NDArray[np.float64]) -> NDArray[np.float64]:
         if log:
-            return math.log(value / low) / math.log(high / low)
+            return np.asarray(np.log(value / low) / math.log(high / low))
         return (value - low) / (high - low)
 
-    whole = all(isinstance(value, int) for value in values if value is not None)
-    marks = _log_ticks(low, high) if log else _linear_ticks(low, high, whole)
+    marks = _log_ticks(low, high) if log else _linear_ticks(low, high, all(isinstance(v, int) for v in present))
+    places = place(np.array([math.nan if value is None else value for value in values], dtype=np.float64))
     return Dimension(
         name=name,
-        places=tuple(OFF if value is None else place(value) for value in numbers),
-        labels=tuple(off if value is None else number(value) for value in numbers),
-        ticks=tuple((place(mark), _tick(mark)) for mark in marks),
+        places=tuple(np.where(np.isnan(places), OFF, places).tolist()),
+        values=values,
+        ticks=tuple((spot, _tick(mark)) for spot, mark in zip(place(np.array(marks)).tolist(), marks, strict=True)),
         off=off,
     )
 
 
 def _categorical(name: str, values: Sequence[object], finite: bool, off: str) -> Dimension:
-    present = {str(value): value for value in values if value is not None}
-    order = sorted(present, key=float if finite else str)
+    texts = [None if value is None else str(value) for value in values]
+    totals = Counter(text for text in texts if text is not None)
+    order = sorted(totals, key=float if finite else str)
     spot = {text: (index / (len(order) - 1) if len(order) > 1 else 0.5) for index, text in enumerate(order)}
     step = 1 / max(1, len(order) - 1)
+    width = min(0.08, step * 0.4)
     counts: dict[str, int] = {}
-    totals = {text: sum(str(value) == text for value in values if value is not None) for text in order}
     places = []
-    for value in values:
-        if value is None:
+    for text in texts:
+        if text is None:
             places.append(OFF)
             continue
-        index = counts.get(str(value), 0)
-        counts[str(value)] = index + 1
+        index = counts.get(text, 0)
+        counts[text] = index + 1
         # Fanned out a little, so that lines through one category do not hide one another.
-        fan = (index + 0.5) / totals[str(value)] - 0.5
-        places.append(spot[str(value)] + fan * min(0.08, step * 0.4))
+        places.append(spot[text] + ((index + 0.5) / totals[text] - 0.5) * width)
     shown = order if len(order) <= _MOST_CHOICES else order[:: math.ceil(len(order) / _MOST_CHOICES)]
     return Dimension(
         name=name,
         places=tuple(places),
-        labels=tuple(off if value is None else str(value) for value in values),
+        values=texts,
         ticks=tuple((spot[text], text) for text in shown),
         off=off,
     )
@@ -146,9 +161,12 @@ def of_trials(view: RunView, most: int) -> tuple[list[Dimension], list[str]]:
     varying = [entry for entry in dimensions if entry is not None]
     if len(varying) <= most:
         return varying, []
-    losses = [view.final[trial].loss if view.final[trial].usable else math.inf for trial in view.trials]
-    kept = sorted(varying, key=lambda entry: -abs(_association(entry.places, losses)))[:most]
-    return [entry for entry in varying if entry in kept], [entry.name for entry in varying if entry not in kept]
+    finals = [view.final[trial] for trial in view.trials]
+    ranks = _ranks([result.loss if result.usable else math.inf for result in finals])
+    related = [abs(_association(_ranks(entry.places), ranks)) for entry in varying]
+    kept = set(sorted(range(len(varying)), key=lambda index: -related[index])[:most])
+    left_out = [entry.name for index, entry in enumerate(varying) if index not in kept]
+    return [entry for index, entry in enumerate(varying) if index in kept], left_out
 
 
 def _declared(record: Mapping[str, object]) -> Mapping[str, object]:
@@ -157,23 +175,15 @@ def _declared(record: Mapping[str, object]) -> Mapping[str, object]:
     return recipe if isinstance(recipe, Mapping) else {}
 
 
-def _association(places: Sequence[float], losses: Sequence[float]) -> float:
-    """Spearman's rank correlation."""
-    a, b = _ranks(places), _ranks(losses)
-    mean = (len(a) - 1) / 2
-    spread = math.sqrt(sum((x - mean) ** 2 for x in a) * sum((y - mean) ** 2 for y in b))
-    return sum((x - mean) * (y - mean) for x, y in zip(a, b, strict=True)) / spread if spread else 0.0
+def _association(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Spearman's rank correlation of two columns of ranks."""
+    left, right = a - a.mean(), b - b.mean()
+    spread = math.sqrt(float(left @ left) * float(right @ right))
+    return float(left @ right) / spread if spread else 0.0
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
-    order = sorted(range(len(values)), key=values.__getitem__)
-    ranks = [0.0] * len(values)
-    start = 0
-    while start < len(order):
-        end = start
-        while end + 1 < len(order) and values[order[end + 1]] == values[order[start]]:
-            end += 1
-        for position in range(start, end + 1):
-            ranks[order[position]] = (start + end) / 2
-        start = end + 1
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """From 0, equal values sharing the mean of their ranks."""
+    _, place, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts + 1) / 2)[place]
     return ranks

@@ -79,8 +79,8 @@ class Summary:
 
 def summarise(view: RunView) -> Summary:
     """The totals of the rows."""
-    spans = [view.clock.span(result) for result in view.results]
-    full = [view.clock.span(r)[1] for r in view.results if r.usable and r.job.resource == view.max_resource]
+    spans, most = view.spans, view.max_resource
+    full = [end for (_, end), r in zip(spans, view.results, strict=True) if r.job.resource == most and r.usable]
     return Summary(
         trials=len(view.trials),
         jobs=len(view.results),
@@ -129,7 +129,7 @@ def rungs(view: RunView) -> list[Rung]:
     return [
         _rung(view, tuple(group), rung, [rows[RungKey(b, rung)] for b in group if RungKey(b, rung) in rows])
         for group in groups
-        for rung in sorted({key.rung for key in rows if key.bracket in group})
+        for rung in sorted({rung for bracket in group for rung, _ in shapes[bracket]})
     ]
 
 
@@ -144,21 +144,22 @@ _MANY_BRACKETS = 8
 def _rung(view: RunView, brackets: tuple[int, ...], rung: int, rows: Sequence[Sequence[Result]]) -> Rung:
     every = [result for part in rows for result in part]
     usable = [result for result in every if result.usable]
+    promoted = sum(result.job.key in view.promoted for result in usable)
     return Rung(
         brackets=brackets,
         rung=rung,
         resource=min(result.job.resource for result in every),
-        promoted=sum(result.job.key in view.promoted for result in usable),
-        stayed=sum(result.job.key not in view.promoted for result in usable),
+        promoted=promoted,
+        stayed=len(usable) - promoted,
         failed=len(every) - len(usable),
         spent=sum(view.spent(result) for result in every),
         seconds=sum(result.seconds for result in every),
         best=min((result.loss for result in usable), default=None),
-        overtaken=sum(_overtaken(part, view.promoted) for part in rows),
+        overtaken=sum(_overtaken(part, view.promoted) for part in rows) if promoted else 0,
     )
 
 
 def _overtaken(rows: Sequence[Result], promoted: frozenset[JobKey]) -> int:
-    ranked = sorted((r for r in rows if r.usable), key=lambda r: (r.loss, r.job.trial.trial_id))
-    count = sum(r.job.key in promoted for r in ranked)
-    return sum(r.job.key in promoted for r in ranked[count:])
+    ranked = sorted((r.loss, r.job.trial.trial_id, r.job.key in promoted) for r in rows if r.usable)
+    count = sum(went_on for _, _, went_on in ranked)
+    return sum(went_on for _, _, went_on in ranked[count:])

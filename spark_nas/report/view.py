@@ -101,6 +101,11 @@ class RunView:
         """Seconds since the start of the run, without the pauses in which nothing ran."""
         return Clock.of(self.results)
 
+    @cached_property
+    def spans(self) -> Sequence[tuple[float, float]]:
+        """When each row's job began and ended, by `clock`, in the order of `results`."""
+        return [self.clock.span(result) for result in self.results]
+
 
 def _interest(metric: str) -> tuple[int, str]:
     """What a reader would rather see comes first; settings that are recorded as metrics come last."""
@@ -137,6 +142,8 @@ class Clock:
 
     def __call__(self, moment: float) -> float:
         """Seconds of running before `moment` (seconds since the epoch)."""
+        if not self.pauses:
+            return moment - self.origin
         paused = sum(max(0.0, min(moment, end) - begin) for begin, end in self.pauses)
         return moment - self.origin - paused
 

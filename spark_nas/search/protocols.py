@@ -5,7 +5,7 @@ ask the scheduler -> submit to the engine -> wait for results -> append rows -> 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from spark_nas.search.records import Job, JobKey, Outcome, Proposal, Result
@@ -41,6 +41,7 @@ class Scheduler(Protocol):
     - `start_from` names a completed job;
     - the same seed and the same tells at the same places give the same asks;
     - failed and non-finite results are accepted, count in their rung and are never promoted;
+    - of the jobs told so far, no later one starts from any that `needed` leaves out;
     - an empty answer while jobs fly means wait; an empty answer with none flying means done.
     """
 
@@ -55,6 +56,13 @@ class Scheduler(Protocol):
 
     def tell(self, result: Result) -> None:
         """Take in the result of a job that `ask` has issued. Raises ValueError for any other."""
+        ...
+
+    def needed(self) -> set[JobKey]:
+        """The checkpoints that jobs in flight start from, and those told of that a later job may start from.
+
+        All others may be deleted. It may take a pass over all trials: ask it now and then, not after every result.
+        """
         ...
 
 
@@ -77,6 +85,17 @@ class Workspace(Protocol):
 
     def save(self, checkpoint: bytes) -> None:
         """Leave the job's checkpoint; it becomes visible together with the result, or not at all."""
+        ...
+
+    def recover(self) -> bytes | None:
+        """What an earlier attempt at this very job has kept last, or None. Ignore what cannot be read."""
+        ...
+
+    def keep(self, state: Callable[[], bytes]) -> None:
+        """Write `state()` for a later attempt, if the configured seconds have passed since the last time.
+
+        Never raises for a store out of reach: the job goes on without. Cheap when it is not due: call it every epoch.
+        """
         ...
 
     def check_time(self) -> None:
@@ -121,7 +140,7 @@ class Engine(Protocol):
 
 
 class JobStore(Protocol):
-    """Checkpoints and commits of one run, as seen from an executor. Picklable.
+    """Checkpoints and commits of one run, as seen from an executor. Picklable; safe to use from several threads.
 
     A job's checkpoint and its result are committed together by one atomic write, so whichever attempt comes
     first wins, and a job that finds its own commit returns the stored result without training again.
@@ -132,11 +151,19 @@ class JobStore(Protocol):
         ...
 
     def commit(self, result: Result, checkpoint: bytes | None) -> Result:
-        """Publish a completed result with its checkpoint; returns the winner (maybe another attempt's)."""
+        """Publish a result with its checkpoint; returns the winner (maybe another attempt's)."""
         ...
 
     def checkpoint(self, key: JobKey) -> bytes:
         """The checkpoint a committed job left. Raises JobError, naming the key, when there is none."""
+        ...
+
+    def keep(self, key: JobKey, state: bytes) -> None:
+        """Leave a recovery checkpoint of a job under way, replacing the one before; removed at the job's commit."""
+        ...
+
+    def kept(self, key: JobKey) -> bytes | None:
+        """The recovery checkpoint of a job, whoever wrote it; None where there is none, or a damaged one."""
         ...
 
 

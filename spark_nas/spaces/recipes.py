@@ -35,6 +35,10 @@ _COUNTABLE = 100_000
 """Combinations of parents' values that `size` is ready to visit."""
 
 
+_to_json = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+"""`json.dumps` would make this encoder anew for each recipe."""
+
+
 class RecipeSpace:
     """All recipes that one recipe section describes.
 
@@ -56,6 +60,11 @@ class RecipeSpace:
             str(name): parse_dimension(str(name), entry, f"{key}.{name}") for name, entry in (section or {}).items()
         }
         self.dimensions: tuple[Dimension, ...] = _parents_first(dimensions, key)
+        # What each of a hundred thousand samples would otherwise ask of every dimension again.
+        self._draws = [(each.name, each.domain.value, each.active if each.when else None) for each in self.dimensions]
+        self._reals = frozenset(
+            each.name for each in self.dimensions if not isinstance(each.domain, OneOf) and not each.domain.integer
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,10 +74,10 @@ class RecipeSpace:
     def sample(self, rng: Random) -> dict[str, RecipeValue]:
         """One recipe, each dimension uniform on its scale and independent; inactive dimensions are absent."""
         recipe: dict[str, RecipeValue] = {}
-        for dimension in self.dimensions:
-            value = dimension.domain.value(rng.random())
-            if dimension.active(recipe):
-                recipe[dimension.name] = value
+        for name, value, active in self._draws:
+            drawn = value(rng.random())
+            if active is None or active(recipe):
+                recipe[name] = drawn
         return recipe
 
     def contains(self, recipe: Mapping[str, object]) -> bool:
@@ -85,9 +94,8 @@ class RecipeSpace:
 
     def canonical(self, recipe: Mapping[str, RecipeValue]) -> str:
         """A key of the recipe: JSON with sorted keys; a whole number in a float dimension is written as a float."""
-        floats = {d.name for d in self.dimensions if not isinstance(d.domain, OneOf) and not d.domain.integer}
-        plain = {name: float(value) if name in floats else value for name, value in recipe.items()}
-        return json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        plain = {name: float(value) if name in self._reals else value for name, value in recipe.items()}
+        return _to_json(plain)
 
     def size(self) -> int | None:
         """The number of recipes; None where there are infinitely many, or too many conditions to count."""

@@ -1,7 +1,7 @@
 """The few file operations that a run needs, on a local (or mounted) disk.
 
 Everything above this file - jobs, results, run records - is written in terms of them, so another store is
-another class with the same five methods.
+another class with the same methods (`s3.py`, `arrow_files.py`).
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class Files(Protocol):
         """Create, atomically; False, and nothing changed, when the file is there already."""
         ...
 
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly in a folder that hold files at some depth, sorted."""
+        ...
+
     def list(self, folder: str) -> list[str]:
         """Names of the files directly in a folder, sorted; empty when there is no such folder."""
         ...
@@ -43,6 +47,18 @@ class Files(Protocol):
     def delete(self, name: str) -> None:
         """Remove a file; no error when it is not there."""
         ...
+
+    def below(self, folder: str) -> Files:
+        """The same store, rooted in a folder of it."""
+        ...
+
+
+def checked(name: str, root: str) -> str:
+    """A relative name that stays below its root. Raises OutputError for any other."""
+    parts = name.split("/")
+    if name.startswith("/") or "\\" in name or ".." in parts or any(ord(letter) < 32 for letter in name):
+        raise OutputError(f"{name!r} would leave {root}")
+    return name
 
 
 class LocalFiles:
@@ -89,6 +105,14 @@ class LocalFiles:
             _sync_folder(path.parent)
         return True
 
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders directly in a folder, sorted; hidden ones are left out."""
+        try:
+            with os.scandir(self._path(folder)) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def list(self, folder: str) -> list[str]:
         """Names of the files directly in a folder, sorted; temporary files are left out."""
         return sorted(self._list(self._path(folder)))
@@ -96,6 +120,10 @@ class LocalFiles:
     def delete(self, name: str) -> None:
         """Remove a file; no error when it is not there."""
         self._path(name).unlink(missing_ok=True)
+
+    def below(self, folder: str) -> LocalFiles:
+        """A folder of this one as a root of its own."""
+        return LocalFiles(self._path(folder))
 
     @staticmethod
     def _list(path: Path) -> Iterator[str]:
@@ -108,10 +136,7 @@ class LocalFiles:
             return
 
     def _path(self, name: str) -> Path:
-        path = self._root / name
-        if os.path.isabs(name) or ".." in Path(name).parts:
-            raise OutputError(f"{name!r} would leave {self._root}")
-        return path
+        return self._root / checked(name, str(self._root))
 
 
 class _Temporary:

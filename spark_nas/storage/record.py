@@ -16,7 +16,9 @@ from spark_nas.storage.files import Files
 
 RECORD_VERSION = 1
 _NAME = "run.json"
-_NEEDED = ("run_id", "experiment", "file", "identity", "max_resource", "environment")
+_NEEDED: Mapping[str, type] = {
+    "run_id": str, "experiment": dict, "file": str, "identity": dict, "max_resource": int, "environment": dict
+}  # fmt: skip
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -38,12 +40,17 @@ def read_record(files: Files) -> dict[str, Any] | None:
         record = json.loads(content)
         version = record["record_version"]
         missing = [key for key in _NEEDED if key not in record]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise OutputError(f"{files.root}/{_NAME} is not a run record: {error!r}") from error
     if version != RECORD_VERSION:
         raise OutputError(f"{files.root}/{_NAME} has version {version}, this version reads {RECORD_VERSION}")
     if missing:
         raise OutputError(f"{files.root}/{_NAME} is not a run record: it has no {', '.join(missing)}")
+    for key, kind in _NEEDED.items():
+        if not isinstance(record[key], kind):
+            raise OutputError(f"{files.root}/{_NAME} is not a run record: {key} is {record[key]!r}")
+    if not _RUN_ID.fullmatch(record["run_id"]):
+        raise OutputError(f"{files.root}/{_NAME} is not a run record: no run is called {record['run_id']!r}")
     return dict(record)
 
 

@@ -21,7 +21,7 @@ from tests.engines.probes import Probe, job
 
 Build = Callable[[Evaluator, JobStore], Engine]
 
-ENGINES = ["local", "simulated", "spark_rounds", "spark_async"]
+ENGINES = ["local", "simulated", "spark_rounds", "spark_async", "spark_async_off"]
 
 
 def local(evaluator: Evaluator, store: JobStore) -> Engine:
@@ -39,7 +39,8 @@ def build(request: pytest.FixtureRequest) -> Iterator[Build]:
     if request.param not in makers:
         spark: SparkSession = request.getfixturevalue("spark")
         makers["spark_rounds"] = lambda e, s: SparkRounds().build(e, s, spark)
-        makers["spark_async"] = lambda e, s: SparkAsync(slots=2).build(e, s, spark)
+        makers["spark_async"] = lambda e, s: SparkAsync(slots=2, channel="on").build(e, s, spark)
+        makers["spark_async_off"] = lambda e, s: SparkAsync(slots=2, channel="off").build(e, s, spark)
 
     def make(evaluator: Evaluator, store: JobStore) -> Engine:
         built.append(makers[request.param](evaluator, store))

@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 
 from spark_nas.search.protocols import Sampler, Scheduler
-from spark_nas.search.records import Job, Result
+from spark_nas.search.records import Job, JobKey, Result
 from spark_nas.search.samplers.listed import ListedSampler
 from spark_nas.search.samplers.random import RandomSearch
 from spark_nas.search.schedulers.asha import Asha
@@ -202,3 +202,42 @@ def test_a_lost_result_is_refused_and_may_still_be_told_later(make: Callable[[],
         with pytest.raises(ValueError, match="lost"):
             scheduler.tell(Result(job, "lost", error="executor gone"))
         scheduler.tell(judge(1)(job))
+
+
+class Watched:
+    """Passes everything on, and looks at `needed` after every step: what it once leaves out must never come back."""
+
+    def __init__(self, inner: Scheduler) -> None:
+        self.inner, self.told, self.dropped = inner, set[JobKey](), set[JobKey]()
+        self.flying: dict[JobKey, Job] = {}
+
+    def ask(self, limit: int) -> list[Job]:
+        jobs = self.inner.ask(limit)
+        assert not {job.start_from for job in jobs} & self.dropped
+        self.flying |= {job.key: job for job in jobs}
+        self.look()
+        return jobs
+
+    def tell(self, result: Result) -> None:
+        self.inner.tell(result)
+        del self.flying[result.job.key]
+        if result.usable:
+            self.told.add(result.job.key)
+        self.look()
+
+    def look(self) -> None:
+        needed = self.inner.needed()
+        assert {job.start_from for job in self.flying.values() if job.start_from} <= needed <= self.told
+        assert not needed & self.dropped
+        self.dropped |= self.told - needed
+
+
+@pytest.mark.parametrize(("slots", "seed", "failures"), [(1, 1, 0.0), (4, 2, 0.3), (9, 3, 0.1)])
+def test_no_job_ever_starts_from_what_was_not_needed(
+    make: Callable[[], Scheduler], slots: int, seed: int, failures: float
+):
+    watched = Watched(make())
+    history = search(watched, judge(seed, failures), slots=slots, seed=seed, most=150)
+    if history.idle:  # the end: nothing can be promoted any more
+        assert watched.inner.needed() == set()
+        assert watched.dropped == watched.told

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow.fs
 import pytest
 from numpy.typing import NDArray
 
 from spark_nas.data import shards as shards_module
 from spark_nas.data.cache import DECODED
+from spark_nas.data.folder import open_folder
 from spark_nas.data.prepare import prepare
 from spark_nas.data.sources import Arrays, Digits, Npz, Raw
+from tests.s3_endpoint import S3
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -27,6 +30,17 @@ GROUP_ROWS = 40
 def numbered(first: int, rows: int) -> NDArray[np.float32]:
     """Examples of which each says its own number."""
     return np.arange(first * 6, (first + rows) * 6, dtype=np.float32).reshape(rows, *SHAPE)
+
+
+def local_filesystem(folder: Path) -> pyarrow.fs.FileSystem:
+    """A local data set as the reader takes it."""
+    return open_folder(folder).filesystem()
+
+
+@pytest.fixture
+def bucket(s3: S3) -> str:
+    """A prefix of its own in the bucket of a real S3 endpoint, which the environment names."""
+    return s3.prefix()
 
 
 @pytest.fixture(autouse=True)

@@ -107,7 +107,7 @@ def test_a_second_epoch_does_not_read_the_shards(many_groups: Path, monkeypatch:
 def test_splits_are_kept_in_turn_while_there_is_room(digits_folder: Path):
     data = opened(digits_folder)
     room = {split: data.rows(split) * (64 + 8) for split in ("train", "valid", "test")}
-    tight = ShardedDataset(data.path, data.descriptor, room["train"] + room["test"], 1, 16)
+    tight = ShardedDataset(data.folder, data.descriptor, room["train"] + room["test"], 1, 16)
     assert {split: tight.is_cached(split) for split in room} == {"train": True, "valid": True, "test": False}
     for _ in range(2):
         for split in room:
@@ -230,7 +230,9 @@ def test_shards_that_are_not_what_the_descriptor_says_are_errors(
     ("options", "message"),
     [
         ({"path": ""}, "path: ''"),
-        ({"path": "s3://bucket/x"}, "local or mounted folder"),
+        ({"path": "ftp://bucket/x"}, "s3://, s3a://, gs:// or abfss://"),
+        ({"path": "s3:///x"}, "with a bucket"),
+        ({"path": "s3://bucket/../x"}, "leave . and .. out"),
         ({"path": "x", "cache_megabytes": -1}, "cache_megabytes: -1: must be at least 0"),
         ({"path": "x", "readers": 0}, "readers: 0: must be at least 1"),
         ({"path": "x", "shuffle_window": 0}, "shuffle_window: 0"),

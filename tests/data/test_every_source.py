@@ -17,9 +17,9 @@ import pytest
 from spark_nas.data.dataset import ShardedData
 from spark_nas.data.petastorm_compat import install
 from spark_nas.data.prepare import prepare
-from spark_nas.data.reader import local_filesystem
 from spark_nas.data.sources import Raw, open_source
 from spark_nas.errors import OutputError
+from tests.data.conftest import local_filesystem
 from tests.data.source_files import images, labels, write_cifar10, write_image_folder, write_mnist
 
 if TYPE_CHECKING:

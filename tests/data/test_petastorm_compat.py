@@ -17,8 +17,9 @@ import pytest
 from spark_nas.data import petastorm_compat, reader
 from spark_nas.data.descriptor import load_descriptor
 from spark_nas.data.petastorm_compat import install
-from spark_nas.data.reader import local_filesystem, read_row_groups
+from spark_nas.data.reader import read_row_groups
 from spark_nas.errors import DataError, UsageError
+from tests.data.conftest import local_filesystem
 
 UNISCHEMA_KEY = b"dataset-toolkit.unischema.v1"
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spark_nas.data.descriptor import load_descriptor
+from spark_nas.data.folder import open_folder
 from spark_nas.data.prepare import moments, prepare
 from spark_nas.data.shards import ROW_GROUP_BYTES, plan_shards
 from spark_nas.data.sources import Arrays, Digits
@@ -132,10 +133,10 @@ def test_too_few_rows_for_the_shards_is_an_error_before_any_work(tmp_path: Path)
 
 
 def test_row_groups_are_bounded_and_every_shard_has_one(tmp_path: Path):
-    plans = plan_shards(tmp_path, tmp_path, "train", 45_001, 3, 3072)
+    plans = plan_shards(open_folder(tmp_path), "train", 45_001, 3, 3072)
     assert [plan.stop - plan.start for plan in plans] == [15_000, 15_000, 15_001]
     assert all(plan.row_group_rows * 3072 <= ROW_GROUP_BYTES for plan in plans)
-    assert plan_shards(tmp_path, tmp_path, "train", 3, 3, 2**30)[2].row_group_rows == 1
+    assert plan_shards(open_folder(tmp_path), "train", 3, 3, 2**30)[2].row_group_rows == 1
 
 
 def test_moments_are_those_of_the_chosen_rows_with_one_for_a_constant_channel():

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from spark_nas.data.dataset import ShardedData
 from spark_nas.data.descriptor import load_descriptor
 from spark_nas.data.order import epoch_order
-from spark_nas.data.reader import RowGroup, _in_order, local_filesystem, read_row_groups
+from spark_nas.data.reader import RowGroup, _in_order, read_row_groups
 from spark_nas.errors import DataError
-from tests.data.conftest import GROUP_ROWS
+from tests.data.conftest import GROUP_ROWS, local_filesystem
 
 NOTHING = np.empty(0, np.int64)
 

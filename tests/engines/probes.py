@@ -42,6 +42,9 @@ class Probe:
             os.kill(os.getpid(), signal.SIGKILL)
         if what == "slow":
             time.sleep(1.5)
+        if what.startswith("wait for "):
+            while not os.path.exists(what.removeprefix("wait for ")):
+                time.sleep(0.01)
         if what == "forever":
             while True:
                 time.sleep(0.01)

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_nas.engines.session import Session, _need_java, _settle, existing_session, open_session
+from spark_nas.engines.session import (
+    Session,
+    _need_java,
+    _settle,
+    existing_session,
+    open_session,
+    slots_of,
+    wait_for_executors,
+)
 from spark_nas.errors import ClusterError, OptionError
 
 
@@ -46,6 +54,23 @@ def test_a_session_that_is_there_is_taken_and_not_ours(spark: SparkSession):
     session, ours = Session().open()
     assert (session.sparkContext is spark.sparkContext, ours) == (True, False)
     assert existing_session() is not None
+
+
+@pytest.mark.spark
+def test_a_session_with_a_jvm_is_not_taken_for_one_of_spark_connect(spark: SparkSession):
+    with pytest.raises(ClusterError, match=r"remote: 'sc://127\.0\.0\.1:1': this process has another Spark session"):
+        Session(remote="sc://127.0.0.1:1").open()
+
+
+@pytest.mark.spark
+def test_a_given_session_is_checked_as_one_that_was_made_here(spark: SparkSession, monkeypatch: pytest.MonkeyPatch):
+    # the settings of a running session cannot be changed: what it reads them from can
+    conf = spark.sparkContext.getConf().set("spark.speculation", "true")
+    monkeypatch.setattr(spark.sparkContext, "getConf", lambda: conf)
+    with pytest.raises(ClusterError, match=r"spark\.speculation: 'true'"):
+        wait_for_executors(spark, 1)
+    with pytest.raises(ClusterError, match=r"spark\.speculation: 'true'"):
+        slots_of(spark, None, 1)
 
 
 @pytest.mark.spark

@@ -11,6 +11,8 @@ from pyspark.sql import SparkSession
 from spark_nas.engines.spark_rounds import SparkRounds
 from spark_nas.engines.worker import Assignment, FixedBatches
 from spark_nas.errors import ClusterError, OptionError
+from spark_nas.search.records import Job, Result
+from spark_nas.search.wire import result_from_json
 from spark_nas.storage.files import LocalFiles
 from spark_nas.storage.jobs import CommittedJobs
 from tests.engines.probes import Probe, job
@@ -78,7 +80,14 @@ def test_ten_thousand_jobs_make_a_small_closure():
     board = [[Assignment(job(i), 1)] for i in range(10_000)]
     feed = FixedBatches.pack(board)
     assert len(feed.packed) < 1_000_000
-    assert list(feed.jobs(9_999)) == board[9_999]
+    ran: list[Assignment] = []
+
+    def work(job: Job, attempt: int) -> Result:
+        ran.append(Assignment(job, attempt))
+        return Result(job, "completed", loss=0.0)
+
+    assert [result_from_json(text).job for text in feed.run(9_999, work)] == [job(9_999)]
+    assert ran == board[9_999]
 
 
 def test_no_jobs_at_a_time_is_refused():

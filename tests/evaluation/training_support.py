@@ -119,19 +119,28 @@ def small_network(
 
 @dataclass
 class MemoryWorkspace:
-    """A workspace that keeps its checkpoint in memory."""
+    """A workspace that keeps its checkpoints in memory; with `keeps`, a recovery checkpoint of every epoch."""
 
     checkpoint: bytes | None = None
     saved: bytes | None = None
     on_check: Callable[[], None] = lambda: None
     device: str = "cpu"
     threads: int = 1
+    keeps: bool = False
+    kept: list[bytes] = field(default_factory=list)
 
     def load(self) -> bytes | None:
         return self.checkpoint
 
     def save(self, checkpoint: bytes) -> None:
         self.saved = checkpoint
+
+    def recover(self) -> bytes | None:
+        return self.kept[-1] if self.kept else None
+
+    def keep(self, state: Callable[[], bytes]) -> None:
+        if self.keeps:
+            self.kept.append(state())
 
     def check_time(self) -> None:
         self.on_check()

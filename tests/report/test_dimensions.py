@@ -24,7 +24,7 @@ def test_equal_ratios_are_equal_distances_on_a_logarithmic_axis():
 def test_inactive_values_stand_below_the_axis():
     axis = dimension("momentum", [0.5, None, 0.9])
     assert axis is not None
-    assert (OFF, "inactive") == (axis.places[1], axis.labels[1])
+    assert (OFF, "inactive") == (axis.places[1], axis.label(1))
 
 
 def test_an_axis_where_only_presence_varies_is_drawn():

@@ -19,8 +19,8 @@ def draw(view: RunView) -> Drawn:
     name, title = "incumbent", f"Incumbent over time and over {view.unit} spent"
     if not any(result.usable for result in view.results):
         return Drawn(name, title, "No result is usable, so there is no incumbent.", None)
-    done = sorted(view.results, key=lambda r: (view.clock.span(r)[1], r.job.key))
-    ends = [view.clock.span(result)[1] for result in done]
+    ordered = sorted(zip((end for _, end in view.spans), view.results, strict=True), key=lambda e: (e[0], e[1].job.key))
+    ends, done = [end for end, _ in ordered], [result for _, result in ordered]
     unit, length = time_unit(ends[-1])
     spent, total = [], 0
     for result in done:

@@ -37,7 +37,7 @@ def draw(view: RunView) -> Drawn:
         hoverinfo="skip",
     )  # fmt: skip
     figure.update_layout(base(110 + 30 * len(entries), barmode="stack", bargap=0.25))
-    figure.update_layout(margin={"l": 70, "r": 110, "t": 40, "b": 55})
+    figure.update_layout(margin={"l": 70, "r": max(110, 8 * max(map(len, map(_counts, entries)))), "t": 40, "b": 55})
     most = max(rung.jobs for rung in entries)
     figure.update_xaxes(axis("jobs", range=[0, most * 1.02], tickformat=",d", **({"dtick": 1} if most <= 8 else {})))
     figure.update_yaxes(axis("", autorange="reversed", showgrid=False, ticks=""), dividercolor=GREY)

@@ -88,7 +88,7 @@ def _line(
     for i in rows:
         x += [*map(float, range(len(axes))), None]
         y += [*(entry.places[i] for entry in axes), None]
-        words += [f"trial {trials[i]}<br>{text(entry.name)}: {text(entry.labels[i])}" for entry in axes] + [""]
+        words += [f"trial {trials[i]}<br>{text(entry.name)}: {text(entry.label(i))}" for entry in axes] + [""]
     figure.add_scatter(
         x=x, y=y, mode="lines", line={"color": colour, "width": width}, opacity=opacity, name=name or "",
         showlegend=name is not None, customdata=words, hovertemplate="%{customdata}<extra></extra>",

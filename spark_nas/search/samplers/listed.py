@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spark_nas.search.records import Proposal, Result
+from spark_nas.search.records import JobKey, Proposal, Result
 
 
 @dataclass(frozen=True)
@@ -35,3 +35,7 @@ class ListedSampler:
 
     def observe(self, result: Result) -> None:
         """Nothing to learn."""
+
+    def needed(self) -> set[JobKey]:
+        """What the proposals to come start from."""
+        return {proposal.start_from for proposal in self._proposals[self._next :] if proposal.start_from is not None}

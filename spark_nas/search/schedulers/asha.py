@@ -5,12 +5,13 @@ The NAS baseline of Li and Talwalkar (UAI 2019) is r = 1 epoch, R = 300 epochs, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from spark_nas.errors import OptionError
 from spark_nas.search.protocols import Sampler, Scheduler
-from spark_nas.search.records import Job, Result
+from spark_nas.search.records import Job, JobKey, Result
 from spark_nas.search.schedulers.brackets import Bracket, check_resources, halving_bracket, halvings
 from spark_nas.search.schedulers.promotion import PromotionBracket, PromotionRule
 from spark_nas.search.schedulers.trials import Trials, take
@@ -92,12 +93,24 @@ class AshaScheduler:
         self._trials.settle(result)
         self.bracket.report(result)
 
+    def needed(self) -> set[JobKey]:
+        """All that may be promoted: of an endless search every trial that has not been, as its rung may yet grow."""
+        needed = self._trials.needed()
+        ended = self._trials.exhausted or (self._all_started and not self._trials.flying)
+        if self._over or (ended and not self.bracket.ready):
+            return needed
+        return needed | self.bracket.needed(math.inf if self._options.trials is None else self._options.trials)
+
+    @property
+    def _over(self) -> bool:
+        return self._options.stop_at_first and self.bracket.completed > 0
+
     @property
     def _all_started(self) -> bool:
         return self._options.trials is not None and self.bracket.started >= self._options.trials
 
     def _next(self) -> Job | None:
-        if self._options.stop_at_first and self.bracket.completed:
+        if self._over:
             return None
         job = self.bracket.promote()
         return job if job is not None or self._all_started else self.bracket.start()

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from spark_nas.errors import OptionError
 from spark_nas.search.protocols import Sampler, Scheduler
-from spark_nas.search.records import Job, Result, derive_seed
+from spark_nas.search.records import Job, JobKey, Result, derive_seed
 from spark_nas.search.schedulers.brackets import (
     Bracket,
     Mode,
@@ -139,6 +139,8 @@ class AsynchronousHyperbandScheduler:
         self._weights = options.weights()
         self._quotas = budget_shares(options.trials, options.rungs(), options.eta) if options.trials else None
         self._spent = [0] * len(self._weights)
+        self._known_progress: list[tuple[int, Fraction]] = [(-1, Fraction(0))] * len(self._weights)
+        """For each bracket, a number of trials started and its `_progress` then: one alone changes between asks."""
         self.brackets = [
             PromotionBracket(
                 number, rung_resources(options.max_resource, options.eta, rungs - 1), options.eta, options, self._trials
@@ -166,12 +168,25 @@ class AsynchronousHyperbandScheduler:
         self._trials.settle(result)
         self.brackets[result.job.trial.bracket].report(result)
 
+    def needed(self) -> set[JobKey]:
+        """All that may be promoted in any bracket, each of which may get the trials not begun yet."""
+        needed = self._trials.needed()
+        ended = self._trials.exhausted or (self._all_started and not self._trials.flying)
+        if self._over or (ended and not any(bracket.ready for bracket in self.brackets)):
+            return needed
+        more = math.inf if self._options.trials is None else self._options.trials - self._trials.started
+        return needed.union(*(bracket.needed(bracket.started + more) for bracket in self.brackets))
+
+    @property
+    def _over(self) -> bool:
+        return self._options.stop_at_first and any(bracket.completed for bracket in self.brackets)
+
     @property
     def _all_started(self) -> bool:
         return self._options.trials is not None and self._trials.started >= self._options.trials
 
     def _next(self) -> Job | None:
-        if self._options.stop_at_first and any(bracket.completed for bracket in self.brackets):
+        if self._over:
             return None
         first = self._pick() if self._options.allocation == "smallest_floor" else None
         job = self._from_bracket(first) if first is not None else None
@@ -203,8 +218,11 @@ class AsynchronousHyperbandScheduler:
 
     def _progress(self, number: int) -> Fraction:
         """How far a bracket is with its share; a share of none is complete from the start."""
-        share = self._weights[number] if self._quotas is None else Fraction(self._quotas[number])
-        return Fraction(self.brackets[number].started) / share if share else Fraction(1)
+        started = self.brackets[number].started
+        if self._known_progress[number][0] != started:
+            share = self._weights[number] if self._quotas is None else Fraction(self._quotas[number])
+            self._known_progress[number] = started, Fraction(started) / share if share else Fraction(1)
+        return self._known_progress[number][1]
 
     def _floor(self, number: int) -> int:
         bracket = self.brackets[number]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from spark_nas.errors import OptionError
 from spark_nas.search.protocols import Sampler, Scheduler
-from spark_nas.search.records import Job, Result
+from spark_nas.search.records import Job, JobKey, Result
 from spark_nas.search.schedulers.brackets import Bracket
 from spark_nas.search.schedulers.trials import Trials, take
 
@@ -62,6 +62,10 @@ class FullTrainingScheduler:
     def tell(self, result: Result) -> None:
         """Take in a result; ValueError for a job that is not in flight."""
         self._trials.settle(result)
+
+    def needed(self) -> set[JobKey]:
+        """What the sampler inherits; nothing is promoted."""
+        return self._trials.needed()
 
     def _next(self) -> Job | None:
         if self._options.trials is not None and self._trials.started >= self._options.trials:

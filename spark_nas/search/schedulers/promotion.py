@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spark_nas.errors import OptionError
-from spark_nas.search.records import Job, Result, Trial
+from spark_nas.search.records import Job, JobKey, Result, Trial
 from spark_nas.search.schedulers.rungs import Rung, best_loss, usable_loss
 from spark_nas.search.schedulers.trials import Trials
 
@@ -116,6 +116,25 @@ class PromotionBracket:
                 return k + 1
             rung.let_go()
         return len(self.rungs)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `promote` has a job to give."""
+        return bool(self._pushed) or (
+            self._rule.decision == "pull" and any(rung.promotable() is not None for rung in self.rungs[:-1])
+        )
+
+    def needed(self, most: float) -> set[JobKey]:
+        """Checkpoints that promotions may still start from, if no more than `most` trials are ever begun here."""
+        needed = {JobKey(trial.trial_id, k - 1) for trial, k in self._pushed}
+        coming = most - self.rungs[0].size
+        """Reports that rung k may still get: from the running, from the promoted, from whoever may be."""
+        for k, rung in enumerate(self.rungs[:-1]):
+            contenders = rung.contenders(rung.size + coming)
+            needed.update(JobKey(trial.trial_id, k) for trial in contenders)
+            pushed = sum(target == k + 1 for _, target in self._pushed)
+            coming += self.running[k + 1] + pushed + len(contenders)
+        return needed
 
     def _loss(self, result: Result) -> float:
         if self._rule.value == "last":

@@ -7,12 +7,13 @@ as BOHB does (Falkner, Klein and Hutter, ICML 2018).
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from spark_nas.search.protocols import Sampler
-from spark_nas.search.records import Job, Result, Trial
+from spark_nas.search.records import Job, JobKey, Result, Trial
 from spark_nas.search.schedulers.brackets import Bracket
 from spark_nas.search.schedulers.rungs import ranked, usable_loss
 from spark_nas.search.schedulers.trials import Trials, take
@@ -56,6 +57,13 @@ class OpenBracket:
         """Take in a result of the running rung; whether it was the last one, which closes the rung."""
         self._results.append((usable_loss(result), result.job.trial))
         return self._close_if_complete()
+
+    def needed(self) -> set[JobKey]:
+        """Checkpoints of those who go on, and of those who may when the running rung closes."""
+        waiting = {JobKey(trial.trial_id, self.rung - 1) for trial in self.queue}
+        if self.rung == self.plan.s:
+            return waiting
+        return waiting | {JobKey(trial.trial_id, self.rung) for loss, trial in self._results if loss < math.inf}
 
     def _close_if_complete(self) -> bool:
         if len(self._results) < self._expected:
@@ -106,6 +114,10 @@ class RoundsScheduler:
         number = result.job.trial.bracket
         if self._open[number].report(result):
             self._after_closing(number)
+
+    def needed(self) -> set[JobKey]:
+        """Checkpoints of the open brackets; a closed rung's losers are not among them."""
+        return self._trials.needed().union(*(bracket.needed() for bracket in self._open.values()))
 
     def _next(self) -> Job | None:
         while True:

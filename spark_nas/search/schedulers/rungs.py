@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from heapq import heappop, heappush, heappushpop
+from heapq import heappop, heappush, heappushpop, nsmallest
 
 from spark_nas.search.records import Result, Trial
 
@@ -86,6 +86,16 @@ class Rung:
     def promote(self, trial: Trial) -> None:
         """Note that a trial goes on."""
         self.promoted.add(trial.trial_id)
+
+    def contenders(self, most: float) -> list[Trial]:
+        """The unpromoted trials that may still go on if the rung will never hold more than `most` reports.
+
+        A trial's place among the reports only ever gets worse, and never more than floor(most / eta) are good enough.
+        """
+        entries = [*map(_negated, self._best), *self._others]
+        if math.isfinite(most):
+            entries = nsmallest(int(most) // self._eta, entries, key=_key)
+        return [t for loss, _, t in entries if loss < math.inf and t.trial_id not in self.promoted]
 
     def let_go(self) -> None:
         """Forget the trials that wait: nothing can be promoted from here any more."""

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from spark_nas.errors import OptionError
 from spark_nas.search.protocols import Sampler, Scheduler
-from spark_nas.search.records import Job, Result, Trial
+from spark_nas.search.records import Job, JobKey, Result, Trial
 from spark_nas.search.schedulers.brackets import Bracket, check_resources, halving_bracket, halvings
 from spark_nas.search.schedulers.rungs import Rung, usable_loss
 from spark_nas.search.schedulers.trials import Trials, take
@@ -105,6 +105,10 @@ class StoppingAshaScheduler:
         if goes_on and k < len(self.rungs) - 1:
             rung.promote(trial)
             self._going_on.append((trial, k + 1))
+
+    def needed(self) -> set[JobKey]:
+        """Those of the trials that go on: all others were stopped for good."""
+        return self._trials.needed() | {JobKey(trial.trial_id, k - 1) for trial, k in self._going_on}
 
     def _next(self) -> Job | None:
         if self._going_on:

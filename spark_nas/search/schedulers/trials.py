@@ -6,9 +6,19 @@ Every scheduler owns one `Trials`; what differs between schedulers is only which
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from spark_nas.search.protocols import Sampler
 from spark_nas.search.records import Job, JobKey, Result, Trial, derive_seed
+
+
+@runtime_checkable
+class Inheriting(Protocol):
+    """What a sampler must have besides, if its proposals start from the checkpoints of other trials."""
+
+    def needed(self) -> set[JobKey]:
+        """The checkpoints that it may still name: all others are deleted."""
+        ...
 
 
 class Trials:
@@ -36,6 +46,11 @@ class Trials:
         """Whether the sampler had nothing to propose since the last result."""
         return self._dry
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the sampler has nothing to propose and no result is to come that could change its mind."""
+        return self._dry and not self._flying
+
     def start(self, resource: int, bracket: int = 0) -> Job | None:
         """The first job of a new trial, at rung 0; None while the sampler has nothing to propose."""
         if self._dry:
@@ -44,6 +59,8 @@ class Trials:
         if proposal is None:
             self._dry = True
             return None
+        if proposal.start_from is not None and not isinstance(self._sampler, Inheriting):
+            raise ValueError(f"{type(self._sampler).__name__} starts trials from checkpoints without saying needed()")
         number = self.started
         trial = Trial(number, proposal.architecture, proposal.recipe, derive_seed(self._seed, number), bracket)
         self.started += 1
@@ -70,6 +87,11 @@ class Trials:
         del self._flying[job.key]
         self._dry = False
         self._sampler.observe(result)
+
+    def needed(self) -> set[JobKey]:
+        """The checkpoints that jobs in flight start from, and those that the sampler may name."""
+        flying = {job.start_from for job in self._flying.values() if job.start_from is not None}
+        return flying | self._sampler.needed() if isinstance(self._sampler, Inheriting) else flying
 
     def _issue(self, job: Job) -> Job:
         self._flying[job.key] = job

@@ -1,0 +1,1 @@
+"""One file a contestant: `search(workload, folder)` runs the workload as the tool's own documentation does it."""

@@ -1,0 +1,12 @@
+"""`spark-submit jobs/compact.py ...`: the same as `spark-nas compact ...`."""
+
+from __future__ import annotations
+
+import sys
+
+from spark_nas.cli import main
+
+if __name__ == "__main__":
+    code = main(["compact", *sys.argv[1:]])
+    if code:  # some platforms report SystemExit(0) as a failure
+        raise SystemExit(code)

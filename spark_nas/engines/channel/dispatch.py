@@ -1,0 +1,254 @@
+"""Which session gets which job, and what becomes of the jobs of a session that is gone. No sockets, no Spark, no time.
+
+A session that is at a short job is given the next ones before it asks, so that it never waits for the driver; a long
+job is never given ahead (`batching.Lookahead`). The first job that a lost session held is taken for the one that it
+was running, and comes back `lost`: the driver counts its attempts. The others were never started and go to the next
+session as if nothing had happened. All methods run in one thread, the channel server's.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from spark_nas.engines.batching import Lookahead
+from spark_nas.engines.channel.frames import ChannelError, Message
+from spark_nas.engines.channel.records import Arrival, Ending, Fleet, Limbo, Line, SessionState, Terms
+from spark_nas.engines.worker import Assignment
+from spark_nas.search.records import JobKey
+from spark_nas.search.wire import job_to_json
+
+_TICK_SECONDS = 0.25
+_STUCK_SECONDS = 0.5
+"""After so long at one job, a session gives back what it holds behind it if others are idle."""
+_POST_MORTEM_SECONDS = 3.0
+"""How long a lost job waits for Spark to say why its session died."""
+_BARREN_DEATHS = 8
+"""Sessions that may end by an error without ever having run a job, one after the other."""
+
+
+class Dispatcher:
+    """The queue, the sessions, and what each of them holds; `server.Handler` for the channel."""
+
+    def __init__(
+        self,
+        slots: int,
+        terms: Terms,
+        lookahead: Lookahead,
+        fleet: Fleet,
+        arrived: Callable[[Arrival | Exception], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`arrived` takes every result once, and an exception when no session can ever run a job."""
+        self._slots, self._terms, self._lookahead, self._fleet = slots, terms, lookahead, fleet
+        self._arrived, self._clock = arrived, clock
+        self._queue: deque[Assignment] = deque()
+        self._alive: set[int] = set()
+        self._met: set[int] = set()
+        self._launched = self._barren = 0
+        self._sessions: dict[int, SessionState] = {}
+        self._lines: dict[Line, SessionState] = {}
+        self._limbo: dict[int, Limbo] = {}
+        self._due = self._patrolled = 0.0
+        self._changed = self._finishing = self._greeted = False
+
+    def submit(self, assignments: Iterable[Assignment]) -> None:
+        """Hand out more jobs, in this order."""
+        self._queue.extend(assignments)
+        self._changed = True
+
+    def finish(self) -> None:
+        """Hand out no more; send every session home, by force where it is at a job."""
+        self._finishing = True
+        self._queue.clear()
+        for session in self._sessions.values():
+            self._dismiss(session)
+            if session.held:
+                self._fleet.cancel(session.number)
+
+    def ended(self, ending: Ending) -> None:
+        """The Spark job of a session is over."""
+        number = ending.number
+        self._alive.discard(number)
+        self._met.discard(number)
+        self._changed = True
+        if (session := self._sessions.get(number)) is not None:
+            session.line.close(ending.reason)
+        if number in self._limbo:
+            self._give_up(number, ending.reason)
+        elif ending.remedy is not None and not self._finishing:
+            self._barren += 1
+            if self._barren > _BARREN_DEATHS or (ending.hopeless and not self._greeted):
+                self._arrived(ending.remedy)
+
+    # -------------------------------------------------------------------------------- what the server tells
+
+    def opened(self, peer: Line) -> None:
+        """A connection with proof; its session is known with its first message."""
+
+    def received(self, peer: Line, message: Message) -> None:
+        """A message of a session. Raises ChannelError, KeyError, TypeError or ValueError for one out of place."""
+        kind, now = message["type"], self._clock()
+        if kind == "hello":
+            self._greet(peer, int(message["session"]), str(message["where"]), now)
+            return
+        session = self._lines.get(peer)
+        if session is None:
+            raise ChannelError(f"a {str(kind)[:20]!r} before the hello, or after the session's end")
+        session.heard = now
+        if kind == "done":
+            (trial_id, rung), seconds = message["key"], float(message["seconds"])
+            if not 0 <= seconds < math.inf:
+                raise ValueError(f"a job took {seconds} s")
+            self._done(session, JobKey(int(trial_id), int(rung)), seconds, str(message["result"]))
+        elif kind == "returned":
+            session.recalled = False
+            self._take_back(session, int(message["count"]))
+        elif kind == "ping":
+            session.line.send({"type": "pong"})
+
+    def closed(self, peer: Line, reason: str) -> None:
+        """A connection is gone, and with it the session, unless Spark starts its task again."""
+        session = self._lines.get(peer)
+        if session is None:
+            return
+        self._forget(session)
+        self._take_back(session, len(session.held) - 1)
+        for assignment, _ in session.held.values():
+            number, until = session.number, self._clock() + _POST_MORTEM_SECONDS
+            self._limbo[number] = Limbo(assignment, session.where, reason, until)
+            if number not in self._alive:
+                self._give_up(number, reason)
+
+    def tick(self) -> float:
+        """Hand out what can be handed out, do what is due; returns the seconds until something may be due."""
+        if self._changed:
+            self._changed = False
+            self._deal()
+            self._ensure()
+        now = self._clock()
+        if now >= self._due:
+            self._due = now + _TICK_SECONDS
+            self._patrol(now)
+        return self._due - now
+
+    # ------------------------------------------------------------------------------------------- the rest
+
+    def _greet(self, line: Line, number: int, where: str, now: float) -> None:
+        if line in self._lines or number not in self._alive:
+            raise ChannelError(f"no session {number} is expected")
+        if (older := self._sessions.get(number)) is not None:
+            older.line.close("Spark started its task again")
+        if number in self._limbo:
+            self._give_up(number, "Spark started its task again")
+        session = SessionState(number, line, where, begun=now, heard=now, moved=now)
+        self._met.add(number)
+        self._sessions[number] = self._lines[line] = session
+        self._changed = self._greeted = True
+        if self._finishing:
+            self._dismiss(session)
+
+    def _done(self, session: SessionState, key: JobKey, seconds: float, result: str) -> None:
+        # A key that the session does not hold: it was late, and the job is somebody else's now.
+        if key not in session.held:
+            return
+        assignment, expected = session.held.pop(key)
+        session.load = session.load - expected if session.held else 0.0
+        session.moved = self._clock()
+        self._barren = 0
+        self._changed = True
+        self._lookahead.observe(key.rung, seconds)
+        self._arrived(Arrival(assignment, result))
+
+    def _take_back(self, session: SessionState, count: int) -> None:
+        """The last `count` jobs of a session were not started: they are the next to be handed out."""
+        for _ in range(min(count, len(session.held))):
+            assignment, expected = session.held.popitem()[1]
+            session.load -= expected
+            if not self._finishing:
+                self._queue.appendleft(assignment)
+        self._changed = True
+
+    def _give_up(self, number: int, reason: str) -> None:
+        """The job that a lost session was at is lost with it."""
+        assignment, where, first, _ = self._limbo.pop(number)
+        why = reason if reason == first else f"{first}; {reason}"
+        self._arrived(Arrival(assignment, None, f"its worker session ({where}) ended: {why}"))
+
+    def _forget(self, session: SessionState) -> None:
+        del self._sessions[session.number], self._lines[session.line]
+        self._changed = True
+
+    def _dismiss(self, session: SessionState) -> None:
+        if not session.leaving:
+            session.leaving = True
+            session.line.send({"type": "end"})
+
+    def _deal(self) -> None:
+        """Give every job to the session that will get to it first, as long as any has room."""
+        ready = [session for session in self._sessions.values() if self._has_room(session)]
+        given: dict[SessionState, list[Assignment]] = {}
+        while self._queue and ready:
+            session = min(ready, key=lambda s: (s.load, len(s.held), s.number))
+            assignment = self._queue.popleft()
+            expected = self._lookahead.expected(assignment.job.rung)
+            if not session.held:
+                session.moved = self._clock()
+            session.held[assignment.job.key] = assignment, expected
+            session.load += expected
+            given.setdefault(session, []).append(assignment)
+            if not self._has_room(session):
+                ready.remove(session)
+        for session, assignments in given.items():
+            jobs = [(job_to_json(job), attempt) for job, attempt in assignments]
+            session.line.send({"type": "jobs", "jobs": jobs})
+
+    def _has_room(self, session: SessionState) -> bool:
+        if session.leaving or session.recalled or self._expired(session):
+            return False
+        if not session.held:
+            return True
+        return not self._stuck(session) and self._lookahead.has_room(len(session.held), session.load)
+
+    def _stuck(self, session: SessionState) -> bool:
+        return self._clock() - session.moved > _STUCK_SECONDS
+
+    def _expired(self, session: SessionState) -> bool:
+        lease = self._terms.lease_seconds
+        return lease is not None and self._clock() - session.begun >= lease
+
+    def _ensure(self) -> None:
+        """Start as many sessions as there is work for, and slots."""
+        work = len(self._queue) + sum(len(session.held) for session in self._sessions.values())
+        # One that was connected and is not any more may come back, when Spark starts its task again, or may not.
+        coming = len(self._alive - self._met)
+        staying = coming + sum(not session.leaving for session in self._sessions.values())
+        while staying < min(work, self._slots) and len(self._alive) < self._slots:
+            self._launched += 1
+            staying += 1
+            self._alive.add(self._launched)
+            self._fleet.launch(self._launched)
+
+    def _patrol(self, now: float) -> None:
+        """What nobody tells: silence, idleness, the end of a lease, a session stuck at a job, a death unexplained."""
+        deaf = now - self._patrolled > 2 * _TICK_SECONDS + self._terms.silence_seconds / 4
+        self._patrolled = now
+        for session in list(self._sessions.values()):
+            if deaf:  # this process was stopped, or starved: that is no silence of theirs
+                session.heard = now
+            if now - session.heard > self._terms.silence_seconds:
+                session.line.close(f"silent for {self._terms.silence_seconds:g} s")
+                self._fleet.cancel(session.number)
+            elif not session.held and (
+                self._expired(session) or now - max(session.moved, session.begun) >= self._terms.idle_seconds
+            ):
+                self._dismiss(session)
+        for number in [number for number, limbo in self._limbo.items() if now >= limbo.until]:
+            self._give_up(number, self._limbo[number].reason)
+        if not self._queue and any(not s.held and self._has_room(s) for s in self._sessions.values()):
+            for session in self._sessions.values():
+                if len(session.held) > 1 and not session.recalled and self._stuck(session):
+                    session.recalled = True
+                    session.line.send({"type": "recall", "count": len(session.held) - 1})

@@ -1,0 +1,142 @@
+"""The asynchronous Spark engine with the channel: sessions that pull, one queue, results as soon as they are there."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Sequence
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from spark_nas.engines.attempts import Attempts
+from spark_nas.engines.batching import Lookahead
+from spark_nas.engines.channel.client import Door
+from spark_nas.engines.channel.dispatch import Dispatcher
+from spark_nas.engines.channel.handshake import KEY_BYTES
+from spark_nas.engines.channel.records import Arrival, Ending, Terms
+from spark_nas.engines.channel.server import Server
+from spark_nas.engines.sessions import Sessions, driver_address
+from spark_nas.engines.worker import Assignment, Payload
+from spark_nas.errors import ClusterError, UsageError
+from spark_nas.search.protocols import JobStore
+from spark_nas.search.records import Job, Result
+from spark_nas.search.wire import result_from_json
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class PullingEngine:
+    """Keeps every session supplied; `wait` returns all results that have come, so that rows are appended in groups.
+
+    submit([a, b, c]); wait() == [b]; wait() == [c, a]
+    """
+
+    def __init__(
+        self,
+        session: SparkSession,
+        payload: Payload,
+        lookahead: Lookahead,
+        terms: Terms,
+        *,
+        slots: int,
+        port: int,
+        store: JobStore | None,
+        ours: bool,
+    ) -> None:
+        """`slots` sessions at the most; `ours`: whether the Spark session ends with the engine. Raises ClusterError."""
+        self._session, self._ours, self._store = session, ours, store
+        self._slots, self._lookahead = slots, lookahead
+        self._attempts = Attempts()
+        self._flying = 0
+        self._arrivals: SimpleQueue[Arrival | Exception] = SimpleQueue()
+        self._answered: float | None = None
+        self._closed = False
+        key = secrets.token_bytes(KEY_BYTES)
+        self._dispatcher = Dispatcher(slots, terms, lookahead, self, self._arrivals.put)
+        bind, host = driver_address(session)
+        try:
+            self._server = Server(bind, port, key, self._dispatcher)
+        except OSError as error:
+            raise ClusterError(
+                f"the driver cannot listen on {bind}:{port}: {error.strerror or error}: give another "
+                "engine.channel_port, or set engine.channel to off"
+            ) from error
+        door = Door(host, self._server.address[1], key, terms.silence_seconds)
+        self._sessions = Sessions(session, payload, door, slots, self._ended)
+
+    @property
+    def slots(self) -> int:
+        """Sessions, and as many jobs more as keep them busy during the driver's own turn."""
+        return self._slots + self._lookahead.ahead
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Hand jobs to sessions that have room for them; the rest wait for one."""
+        assignments = [Assignment(job, self._attempts.next(job)) for job in jobs]
+        self._flying += len(assignments)
+        self._server.call(partial(self._dispatcher.submit, assignments))
+
+    def wait(self, timeout: float | None = None) -> list[Result]:
+        """All results that have come, in the order of their coming. Raises ClusterError if no session can run jobs."""
+        if not self._flying:
+            raise ValueError("nothing is in flight")
+        if self._answered is not None:
+            self._lookahead.turned(time.monotonic() - self._answered)
+        arrivals: list[Arrival | Exception] = []
+        with contextlib.suppress(Empty):
+            arrivals.append(self._arrivals.get(timeout=timeout))
+            while True:
+                arrivals.append(self._arrivals.get_nowait())
+        self._answered = time.monotonic() if arrivals else None
+        results = [self._result(arrival) for arrival in arrivals]
+        self._flying -= len(results)
+        return results
+
+    def close(self) -> None:
+        """End the sessions, cancelling those at work; close the channel; stop Spark if it was started here."""
+        if self._closed:
+            return
+        self._closed = True
+        self._flying = 0
+        self._server.call(self._dispatcher.finish)
+        self._sessions.close()
+        self._server.close()
+        if self._ours:
+            self._session.stop()
+
+    def launch(self, number: int) -> None:
+        """`dispatch.Fleet`, for the dispatcher."""
+        self._sessions.launch(number)
+
+    def cancel(self, number: int) -> None:
+        """`dispatch.Fleet`, for the dispatcher."""
+        self._sessions.cancel(number)
+
+    def _ended(self, ending: Ending) -> None:
+        self._server.call(partial(self._dispatcher.ended, ending))
+
+    def _result(self, arrival: Arrival | Exception) -> Result:
+        if isinstance(arrival, Exception):
+            raise arrival
+        job, attempt = arrival.assignment
+        reason = arrival.reason
+        if arrival.result is not None:
+            try:
+                return result_from_json(arrival.result)
+            except ValueError as error:
+                reason = f"its result cannot be read: {error}"
+        # What a session has committed counts, although nobody heard of it.
+        stored = self._committed(job)
+        return stored if stored is not None else Result(job, "lost", error=reason, attempt=attempt)
+
+    def _committed(self, job: Job) -> Result | None:
+        if self._store is None:
+            return None
+        try:
+            return self._store.committed(job.key)
+        except UsageError:
+            raise
+        except Exception:  # an unreachable store finds nothing; the job comes back lost, with the session's end
+            return None

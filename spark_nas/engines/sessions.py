@@ -1,0 +1,176 @@
+"""The Spark jobs of worker sessions: one single-task job each, submitted from driver threads, cancelled by its group.
+
+What a session does once it runs is between it and the channel; here it is started, watched to its end, and ended.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from spark_nas.engines.channel.client import Client, Door
+from spark_nas.engines.channel.frames import ChannelError
+from spark_nas.engines.channel.records import Ending
+from spark_nas.engines.session import is_local
+from spark_nas.engines.task import describe
+from spark_nas.engines.worker import RESULT_SCHEMA, Payload, Work, run_partition
+from spark_nas.errors import ClusterError
+from spark_nas.search.records import Job, Result
+from spark_nas.search.wire import job_from_json, result_to_json
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_END_SECONDS = 3.0
+"""How long a session may take to end in order before its Spark job is cancelled."""
+_CANCEL_SECONDS = 15.0
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFeed:
+    """`worker.Feed` for a session: jobs come, and results go, over the channel."""
+
+    door: Door
+    session: int
+
+    def run(self, partition: int, work: Work) -> Iterator[str]:
+        """Work until the driver ends the session or is gone; nothing returns through Spark.
+
+        Raises ChannelError when there is no getting through to the driver.
+        """
+        with Client(self.door, self.session, f"{socket.gethostname()}/{os.getpid()}") as client:
+            for text, attempt in client.jobs():
+                job, began = job_from_json(text), time.monotonic()
+                result = work(job, attempt)
+                seconds = time.monotonic() - began
+                try:
+                    client.deliver(job.key, seconds, result_to_json(result))
+                except ChannelError as error:
+                    client.deliver(job.key, seconds, result_to_json(_too_long(job, result, error)))
+        yield from ()
+
+
+class Sessions:
+    """`slots` driver threads, each with the Spark job of one session at a time; `dispatch.Fleet`."""
+
+    def __init__(
+        self, session: SparkSession, payload: Payload, door: Door, slots: int, ended: Callable[[Ending], None]
+    ) -> None:
+        """`ended` is called from those threads."""
+        from pyspark import InheritableThread
+
+        self._context, self._session = session.sparkContext, session
+        self._payload, self._door, self._ended = payload, door, ended
+        self._run = f"spark-nas-{uuid.uuid4().hex[:12]}"
+        self._numbers: SimpleQueue[int | None] = SimpleQueue()
+        self._closing = False
+        self._running: set[int] = set()
+        self._threads = [InheritableThread(target=self._serve, daemon=True) for _ in range(slots)]
+        for thread in self._threads:
+            thread.start()
+
+    def launch(self, number: int) -> None:
+        """Start a session as soon as a thread is free."""
+        self._numbers.put(number)
+
+    def cancel(self, number: int) -> None:
+        """Cancel a session's Spark job, and so its Python worker."""
+        if self._context._jsc is not None:
+            self._context.cancelJobGroup(self._group(number))
+
+    def close(self) -> None:
+        """Wait a little for sessions that end in order, cancel the others, end the threads. Idempotent."""
+        self._closing = True
+        for _ in self._threads:
+            self._numbers.put(None)
+        begun = time.monotonic()
+        while (alive := [t for t in self._threads if t.is_alive()]) and time.monotonic() - begun < _CANCEL_SECONDS:
+            alive[0].join(_POLL_SECONDS)
+            if time.monotonic() - begun > _END_SECONDS:
+                for number in list(self._running):
+                    self.cancel(number)
+
+    def _serve(self) -> None:
+        while (number := self._numbers.get()) is not None:
+            if self._closing:
+                continue
+            self._running.add(number)
+            try:
+                self._hold(number)
+                ending = Ending(number)
+            except Exception as error:  # the dispatcher must hear of every end, or it would wait for ever
+                ending = _ending(number, error, self._door)
+            self._running.discard(number)
+            self._ended(ending)
+
+    def _hold(self, number: int) -> None:
+        """One stage, one task, one action, until the session is over."""
+        self._context.setJobGroup(self._group(number), f"spark_nas session {number}", interruptOnCancel=True)
+        feed = ChannelFeed(self._door, number)
+        self._session.range(0, 1, 1, 1).mapInArrow(partial(run_partition, self._payload, feed), RESULT_SCHEMA).collect()
+
+    def _group(self, number: int) -> str:
+        return f"{self._run}-{number}"
+
+
+def driver_address(session: SparkSession) -> tuple[str, str]:
+    """The address to listen on, and the one that executors know: those of Spark's own driver."""
+    context = session.sparkContext
+    if is_local(context.master or ""):
+        return "127.0.0.1", "127.0.0.1"  # whatever Spark listens on, its workers are on this machine
+    host = context.getConf().get("spark.driver.host") or socket.gethostname()
+    bind = context.getConf().get("spark.driver.bindAddress") or host
+    if bind in ("0.0.0.0", "::") and _is_here(host):
+        bind = host
+    return bind, host
+
+
+def _is_here(host: str) -> bool:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(address)
+    except OSError:
+        return False
+    return True
+
+
+def _ending(number: int, error: Exception, door: Door) -> Ending:
+    name, text = type(error).__name__, str(error).strip()
+    line = next((line for line in reversed(text.splitlines()) if line.strip()), name).strip()
+    if type(error).__module__.split(".")[0] not in ("pyspark", "py4j"):
+        remedy = ClusterError(f"Spark jobs cannot be submitted: {name}: {line}")
+    elif ChannelError.__name__ in text:
+        remedy = ClusterError(
+            f"executors cannot reach the driver: {line}: open that port to them (engine.channel_port fixes it), or set "
+            "engine.channel to off"
+        )
+    else:
+        remedy = ClusterError(
+            f"executors cannot run spark_nas: {line}: install the same Python, spark_nas and what the evaluator "
+            "imports on them, or ship it with --py-files or --archives"
+        )
+    # Python code of ours that raises is never a job's doing: `run_job` does not raise.
+    hopeless = name == "PythonException" and "exited unexpectedly" not in text
+    return Ending(number, describe(error), remedy, hopeless)
+
+
+def _too_long(job: Job, result: Result, error: ChannelError) -> Result:
+    return Result(
+        job,
+        "failed",
+        error=f"its result cannot be sent: {error}",
+        started_at=result.started_at,
+        seconds=result.seconds,
+        executor=result.executor,
+        attempt=result.attempt,
+        environment=result.environment,
+    )

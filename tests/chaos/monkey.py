@@ -1,0 +1,152 @@
+"""Kills drivers, executors and Python workers with SIGKILL at random moments, and runs the driver again until it ends.
+
+All of it follows a seed, save for the moments at which processes happen to be where.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import psutil
+
+from spark_nas.search.records import JobKey
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_WORKER, _EXECUTOR = "pyspark.daemon", "CoarseGrainedExecutorBackend"
+_ONCE_SECONDS = 240.0
+_MOST_STARTS = 25
+
+
+@dataclass
+class Story:
+    """What happened to one run."""
+
+    killed: Counter[str] = field(default_factory=Counter)
+    exits: list[int] = field(default_factory=list)
+    """Exit codes of the driver, in order; -9 for a killed one."""
+    seconds: float = 0.0
+    said: str = ""
+    """Standard error of the last driver."""
+
+
+@dataclass(frozen=True)
+class Monkey:
+    """Torments the runs of one experiment."""
+
+    experiment: Path
+    output: str
+    trace: Path
+    """A folder for the traces of what was trained."""
+    environment: Mapping[str, str]
+    job_seconds: float = 0.2
+
+    def torment(self, run_id: str, seed: int, *, kills: int) -> Story:
+        """Run until the driver ends by itself with exit code 0, killing up to `kills` times on the way.
+
+        Raises AssertionError when it does not end, or ends with a code that asks for no retry.
+        """
+        rng, story, began = Random(seed), Story(), time.monotonic()
+        trace = self.trace / run_id
+        trace.mkdir()
+        while not story.exits or story.exits[-1] != 0:
+            assert len(story.exits) < _MOST_STARTS, f"no end after {story}"
+            driver = self._start(run_id, trace)
+            try:
+                self._watch(driver, rng, story, kills)
+                _, story.said = driver.communicate(timeout=_ONCE_SECONDS)
+            finally:
+                _end(driver)
+            story.exits.append(driver.returncode)
+            assert driver.returncode in (0, 75, -9), f"exit code {driver.returncode}: {story}"
+        story.seconds = time.monotonic() - began
+        return story
+
+    def _start(self, run_id: str, trace: Path) -> subprocess.Popen[str]:
+        words = [str(self.experiment), self.output, run_id, str(trace)]
+        path = os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.driver", *words],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": path, "CHAOS_SECONDS": str(self.job_seconds), **self.environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def _watch(self, driver: subprocess.Popen[str], rng: Random, story: Story, kills: int) -> None:
+        """Kill something, now and then, until the driver is dead or enough was killed."""
+        before = len(traced(self.trace))
+        while driver.poll() is None and story.killed.total() < kills:
+            patience, pause = time.monotonic() + 30, rng.expovariate(0.7)
+            while len(traced(self.trace)) == before and driver.poll() is None and time.monotonic() < patience:
+                time.sleep(0.05)  # Spark takes its time to start, and a monkey that kills only that learns nothing
+            try:
+                driver.wait(pause)
+            except subprocess.TimeoutExpired:
+                story.killed[self._kill(driver, rng)] += 1
+
+    def _kill(self, driver: subprocess.Popen[str], rng: Random) -> str:
+        kind = rng.choice(("driver", "executor", "worker"))
+        victims = _executors()
+        if kind == "worker":  # an executor's daemon, or one of the Python workers it has forked
+            victims = [child for executor in victims for child in _family(executor) if _WORKER in _words(child)]
+        if kind == "driver" or not victims:
+            driver.kill()
+            return "driver"
+        _kill_now(rng.choice(victims))
+        return kind
+
+
+def _executors() -> list[psutil.Process]:
+    """Of a cluster that this process has started."""
+    return [process for process in _family(psutil.Process()) if _EXECUTOR in _words(process)]
+
+
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return list(process.children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _kill_now(process: psutil.Process) -> None:
+    """SIGKILL; no error when it has just ended by itself."""
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return
+
+
+def traced(folder: Path) -> list[tuple[str, JobKey]]:
+    """What all processes have written below a folder, in no particular order between processes."""
+    lines = [line.split() for file in folder.rglob("*.trace") for line in file.read_text().splitlines()]
+    return [(what, JobKey(int(trial), int(rung))) for what, trial, rung, _ in lines]
+
+
+def _words(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        return ""
+
+
+def _end(driver: subprocess.Popen[str]) -> None:
+    """The driver and all that it started, also its JVM."""
+    family = _family(psutil.Process(driver.pid)) if driver.poll() is None else []
+    if driver.poll() is None:
+        driver.kill()
+    driver.wait()
+    for pipe in (driver.stdout, driver.stderr):
+        if pipe is not None:
+            pipe.close()
+    psutil.wait_procs(family, timeout=10)
+    for process in family:
+        _kill_now(process)

@@ -1,0 +1,120 @@
+"""Whatever is killed, and whenever: nothing committed is lost, trained again or told twice, and every run ends.
+
+Two runs of each kind here; `make chaos` makes CHAOS_RUNS of them (13, which is 52 in all).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from spark_nas import driver
+from spark_nas.assemble import assemble, load_experiment
+from spark_nas.commands.runs import Run
+from spark_nas.commands.search import search
+from spark_nas.search.records import JobKey, Result
+from spark_nas.search.wire import result_from_json
+from spark_nas.storage.files import Files, LocalFiles
+from tests.chaos.monkey import REPOSITORY, Monkey, traced
+from tests.cluster import Cluster, standalone_cluster
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(3600)]
+RUNS = int(os.environ.get("CHAOS_RUNS", "1"))
+SEED = int(os.environ.get("CHAOS_SEED", "1"))
+ENGINES = {"hyperband": "spark_rounds", "asha": "spark_async"}
+SCHEDULERS = {
+    "hyperband": {"name": "hyperband", "max_resource": 9, "eta": 3},
+    "asha": {"name": "asha", "max_resource": 9, "eta": 3, "trials": 18},
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with standalone_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+def experiment(folder: Path, scheduler: str, data: str, cluster: Cluster | None) -> Path:
+    """The experiment file; without a cluster, of the undisturbed search in one process."""
+    conf = {
+        **(cluster.conf if cluster else {}),
+        "spark.executorEnv.PYTHONPATH": str(REPOSITORY),
+        "spark.ui.enabled": "false",
+        "spark.task.maxFailures": "4",
+    }
+    engine = (
+        {"name": ENGINES[scheduler], "checkpoint_seconds": 0.01, "spark": {"master": cluster.master, "conf": conf}}
+        if cluster
+        else {"name": "local"}
+    )
+    file = folder / f"{scheduler}-{'cluster' if cluster else 'alone'}.yaml"
+    sections = {
+        "space": {"name": "mlp", "max_layers": 2, "max_units": 32},
+        "recipe": {"learning_rate": {"float": [1e-3, 1e-1], "log": True}},
+        "scheduler": SCHEDULERS[scheduler],
+        "evaluator": {"name": "training", "optimizer": "adam"},
+        "engine": engine,
+        "data": {"path": data},
+        "budget": {"attempts": 10},
+        "seed": 5,
+    }
+    file.write_text(json.dumps(sections))  # JSON is YAML
+    return file
+
+
+def table(results: list[Result]) -> dict[JobKey, str]:
+    """What must be the same wherever and however often it ran."""
+    return {r.job.key: repr((r.job, r.status, r.loss, sorted(r.metrics.items()), r.curve)) for r in results}
+
+
+def check(files: Files, run_folder: str, trace: Path) -> list[Result]:
+    """The laws that hold after any torment; returns the rows."""
+    run = Run(run_folder)
+    rows = list(run.log.rows())
+    results = [result for result, _ in rows]
+    assert len({result.job.key for result in results}) == len(rows), "a row came twice"
+    assert {result.status for result in results} == {"completed"}
+    assert "TWICE" not in {what for what, _ in traced(trace)}, "a committed job was trained again"
+    by_key = {result.job.key: result for result in results}
+    for key, committed in commits(files).items():
+        assert table([committed]) == table([by_key[key]]), "a committed result was lost"
+    flying, _ = driver.replay(assemble(run.experiment).scheduler(), rows)
+    assert not flying, "the search ended with jobs in flight"
+    return results
+
+
+def commits(files: Files) -> Mapping[JobKey, Result]:
+    """Every commit in the store."""
+    found = {}
+    for trial in files.folders("checkpoints"):
+        for rung in files.folders(f"checkpoints/{trial}"):
+            content = files.read(f"checkpoints/{trial}/{rung}/commit.json")
+            if content is not None:
+                found[JobKey(int(trial), int(rung))] = result_from_json(json.loads(content)["result"])
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("number", range(RUNS))
+@pytest.mark.parametrize("scheduler", ["hyperband", "asha"])
+def test_on_a_disk(scheduler: str, number: int, cluster: Cluster, digits: Path, tmp_path: Path):
+    trace = tmp_path / "trace"
+    trace.mkdir()
+    monkey = Monkey(experiment(tmp_path, scheduler, str(digits), cluster), str(tmp_path / "runs"), trace, {})
+    story = monkey.torment("run", SEED * 1000 + number, kills=3)
+    print(story)
+    folder = tmp_path / "runs" / "run"
+    results = check(LocalFiles(folder), str(folder), trace)
+    if scheduler == "hyperband":
+        assert table(results) == undisturbed(tmp_path, scheduler, str(digits))
+    assert story.killed.total() > 0
+
+
+def undisturbed(folder: Path, scheduler: str, data: str) -> dict[JobKey, str]:
+    """The table of the same search in one process that nobody touches."""
+    parts = assemble(load_experiment(experiment(folder, scheduler, data, None)))
+    return table(search(parts, LocalFiles(folder / "undisturbed"), "undisturbed"))

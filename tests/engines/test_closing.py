@@ -1,0 +1,68 @@
+"""An engine closes in some seconds whatever its Spark does, and its process ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spark_nas.engines.bounded import bounded
+from tests.cluster import spark_environment
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run_driver(how: str, folder: Path) -> dict[str, Any]:
+    """What closing_driver reported, and when its process had ended; its JVM is gone afterwards."""
+    environment = spark_environment()
+    environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment["PYTHONPATH"]])
+    command = [sys.executable, str(Path(__file__).with_name("closing_driver.py")), how, str(folder)]
+    # into files: the JVM inherits them, and a pipe would stay open as long as it lives
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        done = subprocess.run(command, check=False, env=environment, stdout=out, stderr=err, timeout=200)
+    ended = time.time()
+    lines = (folder / "out").read_text().splitlines()
+    for line in lines:
+        if line.startswith("JVM "):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(line.removeprefix("JVM ")), signal.SIGKILL)
+    assert done.returncode == 0, (folder / "err").read_text()[-3000:]
+    report: dict[str, Any] = next(json.loads(x.removeprefix("REPORT ")) for x in lines if x.startswith("REPORT "))
+    return {**report, "ended": ended}
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_a_driver_jvm_that_dies_ends_the_search_at_once(tmp_path: Path):
+    report = run_driver("killed", tmp_path)
+    assert report["says"].startswith("ClusterLost: Spark is gone")
+    assert report["noticed"] < 15
+    assert report["closed"] < 15
+    assert report["ended"] - report["end"] < 30
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_a_driver_jvm_that_hangs_does_not_hold_up_the_driver(tmp_path: Path):
+    report = run_driver("frozen", tmp_path)
+    assert report["says"] == "nothing"
+    assert report["closed"] < 40
+    assert report["ended"] - report["end"] < 30
+
+
+def test_a_call_that_hangs_is_left_behind_and_its_error_comes_through():
+    start = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.1 s"):
+        bounded(lambda: time.sleep(30), 0.1)
+    assert time.monotonic() - start < 5
+    with pytest.raises(ZeroDivisionError):
+        bounded(lambda: 1 // 0, 5)
+    assert bounded(lambda: "value", 5) == "value"

@@ -1,0 +1,109 @@
+"""Jobs that hang, die, or lose their data, on a real local Spark: a row says why, and the others go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pyspark import cloudpickle
+from pyspark.sql import SparkSession
+
+from spark_nas.data.cache import DECODED
+from spark_nas.data.dataset import ShardedData
+from spark_nas.engines.gpu import Place
+from spark_nas.engines.spark_rounds import SparkRounds
+from spark_nas.engines.task import run_job
+from spark_nas.evaluation.training import Training
+from spark_nas.search.protocols import Workspace
+from spark_nas.search.records import Job, Outcome, Result, Trial
+from spark_nas.spaces.core import Architecture
+from spark_nas.spaces.mlp import Mlp
+from spark_nas.storage.files import LocalFiles
+from spark_nas.storage.jobs import CommittedJobs
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class Counting:
+    """Counts to four, keeping each number; the first time, it does not come to its end."""
+
+    def evaluate(self, job: Job, workspace: Workspace) -> Outcome:
+        how = job.trial.architecture["how"]
+        start = int((workspace.recover() or b"0").decode())
+        for number in range(start, 4):
+            if how == "dies at 2" and number == 2 and start == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "hangs at 2" and number == 2:
+                time.sleep(600)
+            workspace.keep(lambda number=number: str(number + 1).encode())  # type: ignore[misc]
+        return Outcome(0.5, {"counted": 4 - start})
+
+
+def job(number: int, how: str) -> Job:
+    return Job(Trial(number, Architecture({"how": how})), 0, 1)
+
+
+def test_a_job_that_died_goes_on_from_what_it_kept_and_one_that_hangs_is_a_failed_row(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    store = CommittedJobs(LocalFiles(tmp_path))
+    engine = SparkRounds(time_limit=0.5, checkpoint_seconds=0).build(Counting(), store, spark)
+    engine.submit([job(0, "counts"), job(1, "dies at 2"), job(2, "hangs at 2"), job(3, "counts")])
+    first = engine.wait()
+    assert [result.status for result in first] == ["completed", "lost", "failed", "completed"]
+    reason = "TimeLimitExceeded: ran longer than its time limit of 0.5 s and did not stop"
+    assert str(first[2].error).splitlines()[0] == reason
+    assert store.kept(job(1, "dies at 2").key) == b"2"
+    began = time.monotonic()
+    engine.submit([job(1, "dies at 2"), job(2, "hangs at 2")])
+    again = engine.wait()
+    engine.close()
+    assert [(result.status, result.metrics.get("counted")) for result in again] == [("completed", 2), ("failed", None)]
+    assert str(again[1].error) == str(first[2].error)
+    assert time.monotonic() - began < 5  # it did not hang again
+    assert store.kept(job(1, "dies at 2").key) is None
+
+
+@pytest.fixture
+def data(digits: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the digits that the test may damage; nothing of them is in this process's memory."""
+    DECODED.clear()
+    yield Path(shutil.copytree(digits, tmp_path / "data"))
+    DECODED.clear()
+
+
+def train(data: Path, damage: Callable[[Path], object]) -> Result:
+    """A job whose data are damaged after the search has begun."""
+    dataset = ShardedData(str(data)).build()
+    damage(data)
+    task = Training(batch_size=256).build(Mlp().build(), dataset, 1)
+    return run_job(Job(Trial(0, Architecture()), 0, 1), task, place=Place(1))
+
+
+def cut(data: Path) -> None:
+    shard = next((data / "train").glob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-100])
+
+
+def overwrite(data: Path) -> None:
+    shard = next((data / "train").glob("*.parquet"))
+    shard.write_bytes(b"\0" * shard.stat().st_size)
+
+
+@pytest.mark.parametrize("damage", [shutil.rmtree, cut, overwrite, lambda data: shutil.rmtree(data / "valid")])
+def test_data_that_vanish_or_are_corrupt_fail_the_job_with_the_file_s_name(
+    data: Path, damage: Callable[[Path], object]
+) -> None:
+    assert train(data, lambda _: None).status == "completed"
+    DECODED.clear()
+    result = train(data, damage)
+    assert result.status == "failed"
+    assert "part-0000" in str(result.error).splitlines()[0]

@@ -1,0 +1,80 @@
+"""What errors of Spark are taken for, in the words that Spark 3.5 and 4.3 really use."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from py4j.protocol import Py4JNetworkError
+from pyspark.errors import AnalysisException, PythonException
+from pyspark.errors.exceptions.connect import SparkConnectGrpcException
+
+from spark_nas.engines.spark_errors import is_gone, is_python_error, is_refused, is_sparks, reason, trouble
+from spark_nas.errors import ClusterError, ClusterLost
+
+DEATH = "Job aborted due to stage failure: Task 1 in stage 4.0 failed 4 times, most recent failure: Lost task 1.3 in"
+CRASH = f"{DEATH} stage 4.0: org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)"
+PYTHON = """
+  An exception was thrown from the Python worker. Please see the stack trace below.
+[PYTHON_EXCEPTION] An exception was thrown from the Python worker: Traceback (most recent call last):
+  File "x.py", line 22, in boom
+ModuleNotFoundError: No module named 'spark_nas'
+ SQLSTATE: 38000
+
+JVM stacktrace:
+org.apache.spark.api.python.PythonException
+\tat org.apache.spark.sql.connect.execution.ExecuteThreadRunner.execute(ExecuteThreadRunner.scala:175)
+"""
+
+
+def coded(name: str, words: str = "") -> SparkConnectGrpcException:
+    """An exception of Spark Connect with a gRPC status."""
+    return SparkConnectGrpcException(words, grpc_status_code=grpc.StatusCode[name])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        coded("UNAVAILABLE"),
+        coded("DEADLINE_EXCEEDED"),
+        coded("INTERNAL", "[INVALID_HANDLE.SESSION_CHANGED] The existing Spark server driver instance has restarted."),
+        Py4JNetworkError("Answer from Java side is empty"),
+        ConnectionRefusedError(111, "Connection refused"),
+    ],
+)
+def test_a_spark_that_is_gone_ends_the_search_to_be_run_again(error: Exception):
+    assert is_gone(error)
+    assert isinstance(trouble(error), ClusterLost)
+
+
+@pytest.mark.parametrize("error", [coded("INTERNAL", CRASH), coded("INTERNAL", "[OPERATION_CANCELED] SQLSTATE: HY008")])
+def test_a_failed_spark_job_is_nothing_worse(error: Exception):
+    assert is_sparks(error)
+    assert not is_gone(error)
+    assert not is_refused(error)
+    assert not is_python_error(error)
+
+
+def test_an_exception_in_python_is_told_from_a_worker_that_died():
+    assert is_python_error(PythonException(PYTHON))
+    assert not is_python_error(PythonException(CRASH))
+
+
+@pytest.mark.parametrize(
+    "error", [AnalysisException("no"), coded("PERMISSION_DENIED", "no"), coded("UNIMPLEMENTED", "no")]
+)
+def test_what_spark_will_not_have_is_refused_in_its_words(error: Exception):
+    assert is_refused(error)
+    assert str(trouble(error)) == "Spark refuses to run spark_nas: no"
+    assert isinstance(trouble(error), ClusterError)
+
+
+def test_the_reason_is_the_line_that_a_person_wants():
+    assert reason(PythonException(PYTHON)) == "ModuleNotFoundError: No module named 'spark_nas'"
+    grpc = '<_MultiThreadedRendezvous of RPC that terminated with:\n\tstatus = StatusCode.UNAVAILABLE\n\tdetails = "x: '
+    assert reason(coded("UNAVAILABLE", grpc + 'refused"\n\tdebug_error_string = "UNKNOWN"\n>')) == "x: refused"
+    assert reason(ValueError()) == "ValueError"
+
+
+def test_a_fault_of_the_driver_itself_is_no_fault_of_spark():
+    assert not is_sparks(TypeError("x"))
+    assert str(trouble(TypeError("x"))) == "Spark jobs cannot be submitted: TypeError: x"

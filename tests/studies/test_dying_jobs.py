@@ -1,0 +1,60 @@
+"""A training process is killed with SIGKILL, anywhere; another one ends where nobody had been killed, bit for bit."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spark_nas.search.records import JobKey
+from spark_nas.storage.files import Files
+from spark_nas.storage.jobs import CommittedJobs
+from spark_nas.storage.locations import open_files
+from tests.studies.dying import outcome
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+DEATHS = {
+    **{("batch", n): left for n, left in ((0, 3), (3, 3), (4, 2), (6, 2), (9, 1), (11, 1))},
+    **{("change", n): left for n, left in enumerate((3, 2, 2, 1, 1, 1, 1, 0, 0, 0))},
+}
+"""Where the job dies, and how many of its three epochs are then left for the next attempt.
+
+Each epoch has three batches of training and one of validation. The changes are two recovery checkpoints, the
+checkpoint, the commit, and the removal of the recovery checkpoint: even numbers die before one, odd ones after it.
+"""
+
+
+def report(jobs: list[tuple[Files, dict[str, int]]], folder: Path) -> list[tuple[dict[str, Any], ...]]:
+    """What came of each: the rung below, the attempt that dies, and the one after it."""
+    (folder / "in").write_bytes(pickle.dumps(jobs))
+    command = [sys.executable, "-c", "from tests.studies.dying import main; main()", folder / "in", folder / "out"]
+    done = subprocess.run(command, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    answer: list[tuple[dict[str, Any], ...]] = pickle.loads((folder / "out").read_bytes())
+    return answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("where", "chosen"), [("local", list(DEATHS)), ("s3", list(DEATHS)[2::3])])
+def test_a_job_killed_anywhere_ends_bitwise_where_an_undisturbed_one_ends(
+    where: str, chosen: list[tuple[str, int]], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    deaths: list[dict[str, int]] = [{}, *({what: number} for what, number in chosen)]
+    root = request.getfixturevalue("s3").prefix() if where == "s3" else str(tmp_path)
+    stores = [open_files(f"{root}/{number}") for number in range(len(deaths))]
+    (_, undisturbed, found), *reports = report(list(zip(stores, deaths, strict=True)), tmp_path)
+    assert (undisturbed["status"], undisturbed["epochs"], found["epochs"]) == (0, 3, 0)
+    assert {died["status"] for _, died, _ in reports} == {signal.SIGKILL}
+    assert [lived["epochs"] for _, _, lived in reports] == [DEATHS[death] for death in chosen]
+    key = JobKey(7, 1)
+    checkpoint = CommittedJobs(stores[0]).checkpoint(key)
+    for files, death, (_, _, lived) in zip(stores[1:], chosen, reports, strict=True):
+        assert outcome(lived) == outcome(undisturbed), death
+        assert CommittedJobs(files).checkpoint(key) == checkpoint, death
+        assert CommittedJobs(files).kept(key) is None or death[1] in (7, 8), death  # that one is left to a sweep
