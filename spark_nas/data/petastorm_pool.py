@@ -74,16 +74,13 @@ def prompt_ventilator(module: Any) -> type:  # noqa: ANN401
                     break
                 self._ventilate_fn(**self._items_to_ventilate[self._current_item_to_ventilate])
                 self._ventilated_items_count += 1
-                self._advance()
-
-        def _advance(self) -> None:
-            self._current_item_to_ventilate = (self._current_item_to_ventilate + 1) % len(self._items_to_ventilate)
-            if self._current_item_to_ventilate == 0 and self._iterations_remaining is not None:
-                self._iterations_remaining -= 1
+                self._current_item_to_ventilate = (self._current_item_to_ventilate + 1) % len(self._items_to_ventilate)
+                if self._current_item_to_ventilate == 0 and self._iterations_remaining is not None:
+                    self._iterations_remaining -= 1
 
         def _may_go_on(self) -> bool:
-            in_flight = self._ventilated_items_count - self._processed_items_count
-            return bool(self._stop_requested or in_flight < self._max_ventilation_queue_size)
+            room = self._max_ventilation_queue_size + self._processed_items_count - self._ventilated_items_count
+            return bool(self._stop_requested or room > 0)
 
     return PromptVentilator
 

@@ -85,8 +85,6 @@ class SparkAsync:
 
         Raises ClusterError, and OptionError for a channel where there can be none.
         """
-        if spark is not None and self.channel == "on" and is_connect(spark):
-            raise _no_channel()
         session, ours = (spark, False) if spark is not None else self.spark.open()
         try:
             return self._engine(evaluator, store, session, ours)
@@ -97,7 +95,9 @@ class SparkAsync:
 
     def _engine(self, evaluator: Evaluator, store: JobStore | None, session: SparkSession, ours: bool) -> Engine:
         if is_connect(session) and self.channel == "on":
-            raise _no_channel()
+            raise OptionError(
+                "channel", "on", "executors cannot reach this driver through Spark Connect; set auto or off"
+            )
         slots = slots_of(session, self.slots, self.spark.wait_seconds)
         limits = Limits(self.time_limit, self.checkpoint_seconds)
         payload = Payload.pack(evaluator, store, limits, self.require_gpu)
@@ -109,10 +109,6 @@ class SparkAsync:
         return PullingEngine(
             session, payload, lookahead, terms, slots=slots, port=self.channel_port, store=store, ours=ours
         )
-
-
-def _no_channel() -> OptionError:
-    return OptionError("channel", "on", "Spark Connect has no driver that executors could reach: set it to auto or off")
 
 
 class BatchingEngine:

@@ -48,7 +48,7 @@ class Traced:
 def main(experiment: str, output: str, run_id: str, trace: str) -> int:
     try:
         parts = assemble(load_experiment(experiment))
-        files = run_files(output, run_id)
+        files = run_files(output, run_id, parts.experiment.storage)
         parts = replace(parts, evaluator=Traced(parts.evaluator, files, trace, float(os.environ["CHAOS_SECONDS"])))
         search(parts, files, run_id)
     except SparkNasError as error:

@@ -65,7 +65,7 @@ class Monkey:
             finally:
                 _end(driver)
             story.exits.append(driver.returncode)
-            assert driver.returncode in (0, 75, -9), f"exit code {driver.returncode}: {story}"
+            assert driver.returncode in (0, 75, -9), f"exit code {driver.returncode}: {story.said[-3000:]}"
         story.seconds = time.monotonic() - began
         return story
 

@@ -1,6 +1,6 @@
 """Whatever is killed, and whenever: nothing committed is lost, trained again or told twice, and every run ends.
 
-Two runs of each kind here; `make chaos` makes CHAOS_RUNS of them (13, which is 52 in all).
+One run of two kinds here; `make chaos` makes CHAOS_RUNS of each of four (13, which is 52 in all).
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from spark_nas.commands.search import search
 from spark_nas.search.records import JobKey, Result
 from spark_nas.search.wire import result_from_json
 from spark_nas.storage.files import Files, LocalFiles
+from spark_nas.storage.locations import open_files
 from tests.chaos.monkey import REPOSITORY, Monkey, traced
 from tests.cluster import Cluster, standalone_cluster
+from tests.faulty_proxy import Plan, faulty_proxy
+from tests.s3_endpoint import S3
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(3600)]
 RUNS = int(os.environ.get("CHAOS_RUNS", "1"))
+KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 ENGINES = {"hyperband": "spark_rounds", "asha": "spark_async"}
 SCHEDULERS = {
@@ -38,11 +42,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield running
 
 
-def experiment(folder: Path, scheduler: str, data: str, cluster: Cluster | None) -> Path:
+def experiment(
+    folder: Path,
+    scheduler: str,
+    data: str,
+    cluster: Cluster | None,
+    environment: Mapping[str, str],
+    storage: Mapping[str, str],
+) -> Path:
     """The experiment file; without a cluster, of the undisturbed search in one process."""
     conf = {
         **(cluster.conf if cluster else {}),
         "spark.executorEnv.PYTHONPATH": str(REPOSITORY),
+        **{f"spark.executorEnv.{name}": value for name, value in environment.items()},
         "spark.ui.enabled": "false",
         "spark.task.maxFailures": "4",
     }
@@ -60,6 +72,7 @@ def experiment(folder: Path, scheduler: str, data: str, cluster: Cluster | None)
         "engine": engine,
         "data": {"path": data},
         "budget": {"attempts": 10},
+        "storage": dict(storage),
         "seed": 5,
     }
     file.write_text(json.dumps(sections))  # JSON is YAML
@@ -71,16 +84,16 @@ def table(results: list[Result]) -> dict[JobKey, str]:
     return {r.job.key: repr((r.job, r.status, r.loss, sorted(r.metrics.items()), r.curve)) for r in results}
 
 
-def check(files: Files, run_folder: str, trace: Path) -> list[Result]:
+def check(folder: str, trace: Path) -> list[Result]:
     """The laws that hold after any torment; returns the rows."""
-    run = Run(run_folder)
+    run = Run(folder)
     rows = list(run.log.rows())
     results = [result for result, _ in rows]
     assert len({result.job.key for result in results}) == len(rows), "a row came twice"
     assert {result.status for result in results} == {"completed"}
     assert "TWICE" not in {what for what, _ in traced(trace)}, "a committed job was trained again"
     by_key = {result.job.key: result for result in results}
-    for key, committed in commits(files).items():
+    for key, committed in commits(run.files).items():
         assert table([committed]) == table([by_key[key]]), "a committed result was lost"
     flying, _ = driver.replay(assemble(run.experiment).scheduler(), rows)
     assert not flying, "the search ended with jobs in flight"
@@ -100,21 +113,49 @@ def commits(files: Files) -> Mapping[JobKey, Result]:
 
 
 @pytest.mark.parametrize("number", range(RUNS))
-@pytest.mark.parametrize("scheduler", ["hyperband", "asha"])
+@pytest.mark.parametrize("scheduler", ["hyperband", "asha"] if RUNS > 1 else ["hyperband"])
 def test_on_a_disk(scheduler: str, number: int, cluster: Cluster, digits: Path, tmp_path: Path):
-    trace = tmp_path / "trace"
+    torment(tmp_path, scheduler, number, cluster, str(digits), str(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("number", range(RUNS))
+@pytest.mark.parametrize("scheduler", ["hyperband", "asha"] if RUNS > 1 else ["asha"])
+def test_on_s3_behind_a_network_that_fails(
+    scheduler: str, number: int, cluster: Cluster, digits: Path, tmp_path: Path, s3: S3
+):
+    prefix = s3.prefix()
+    for file in digits.rglob("*.*"):
+        open_files(prefix).write(f"digits/{file.relative_to(digits)}", file.read_bytes())
+    plan = Plan(0.1, seed=SEED * 1000 + number, delay=2.0)
+    with faulty_proxy(s3.endpoint, plan) as url:
+        storage = {"endpoint": url, "region": "us-east-1"}
+        torment(tmp_path, scheduler, number, cluster, f"{prefix}/digits", f"{prefix}/runs", s3.environment, storage)
+    assert plan.done.total() > 0
+
+
+def torment(
+    folder: Path,
+    scheduler: str,
+    number: int,
+    cluster: Cluster,
+    data: str,
+    output: str,
+    environment: Mapping[str, str] | None = None,
+    storage: Mapping[str, str] | None = None,
+) -> None:
+    """One run that is killed again and again, and whether the laws held."""
+    trace = folder / "trace"
     trace.mkdir()
-    monkey = Monkey(experiment(tmp_path, scheduler, str(digits), cluster), str(tmp_path / "runs"), trace, {})
-    story = monkey.torment("run", SEED * 1000 + number, kills=3)
-    print(story)
-    folder = tmp_path / "runs" / "run"
-    results = check(LocalFiles(folder), str(folder), trace)
+    file = experiment(folder, scheduler, data, cluster, environment or {}, storage or {})
+    story = Monkey(file, output, trace, environment or {}).torment("run", SEED * 1000 + number, kills=KILLS)
+    print(f"{scheduler} {number}: killed {dict(story.killed)}, exit codes {story.exits}, {story.seconds:.0f} s")
+    results = check(f"{output}/run", trace)
     if scheduler == "hyperband":
-        assert table(results) == undisturbed(tmp_path, scheduler, str(digits))
+        assert table(results) == undisturbed(folder, scheduler, data)
     assert story.killed.total() > 0
 
 
 def undisturbed(folder: Path, scheduler: str, data: str) -> dict[JobKey, str]:
     """The table of the same search in one process that nobody touches."""
-    parts = assemble(load_experiment(experiment(folder, scheduler, data, None)))
+    parts = assemble(load_experiment(experiment(folder, scheduler, data, None, {}, {})))
     return table(search(parts, LocalFiles(folder / "undisturbed"), "undisturbed"))
