@@ -49,9 +49,8 @@ EXTRAS = {
     ],
     "check": ["mypy>=2", "ruff>=0.17", "types-PyYAML"],  # types, lint, format
 }
-EXTRAS["all"] = sorted(
-    {need for name in ("spark", "torch", "petastorm", "data", "s3", "connect", "tables", "report") for need in EXTRAS[name]}
-)
+_RUN_TIME = ("spark", "torch", "petastorm", "data", "s3", "connect", "tables", "report")
+EXTRAS["all"] = sorted({need for name in _RUN_TIME for need in EXTRAS[name]})
 EXTRAS["dev"] = sorted({need for name in ("all", "test", "check") for need in EXTRAS[name]})
 
 setup(

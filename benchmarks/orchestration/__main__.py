@@ -1,6 +1,6 @@
 """The command: every contestant on every workload, beside one another, in one call.
 
-    python benchmarks/orchestration.py                           # everything; about an hour on 2 cores
+    python benchmarks/orchestration.py                           # everything; about half an hour on 2 quiet cores
     python benchmarks/orchestration.py --quick                   # few trials: does it all run?
     python benchmarks/orchestration.py --only ours,optuna --workloads noop-2,asha-8 --repeat 3
 

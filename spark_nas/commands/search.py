@@ -104,12 +104,10 @@ def drive(
         lease = running.enter_context(Lease(files))
         options["stop"] = running.enter_context(Ending(time_budget=time_budget, watch=lease.check)).reason
         log = running.enter_context(ParquetLog(files, record["run_id"], record["environment"]))
-        # Looking a result up in a table leaves no checkpoint, and is done again sooner than it is committed.
-        store = CommittedJobs(files) if parts.dataset is not None else None
-        if store is not None and not keep_checkpoints:
+        if parts.dataset is not None and not keep_checkpoints:  # those of tables are a few bytes
             housekeeper = Housekeeper(files, scheduler.needed)
             options["housekeeper"] = running.enter_context(contextlib.closing(housekeeper))
-        engine = running.enter_context(contextlib.closing(parts.engine(store, spark)))
+        engine = running.enter_context(contextlib.closing(parts.engine(CommittedJobs(files), spark)))
         if clock := getattr(engine, "clock", None):  # the simulated engine keeps its own time
             options["clock"] = clock
         driver.run(scheduler, engine, log, observer=Progress(total_jobs=planned_jobs(parts)), **options)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from spark_nas.engines.attempts import Attempts
 from spark_nas.engines.batching import Lookahead
@@ -17,6 +17,8 @@ from spark_nas.engines.channel.dispatch import Dispatcher
 from spark_nas.engines.channel.handshake import KEY_BYTES
 from spark_nas.engines.channel.records import Arrival, Ending, Terms
 from spark_nas.engines.channel.server import Server
+from spark_nas.engines.profiles import map_arguments
+from spark_nas.engines.session import stop_session
 from spark_nas.engines.sessions import Sessions, driver_address
 from spark_nas.engines.worker import Assignment, Payload
 from spark_nas.errors import ClusterError, UsageError
@@ -25,7 +27,18 @@ from spark_nas.search.records import Job, Result
 from spark_nas.search.wire import result_from_json
 
 if TYPE_CHECKING:
+    from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
+
+
+class Spark(NamedTuple):
+    """Where the sessions run."""
+
+    session: SparkSession
+    profile: ResourceProfile | None
+    """What their tasks ask for; None for the cluster's default."""
+    ours: bool
+    """Whether the Spark session ends with the engine."""
 
 
 class PullingEngine:
@@ -36,7 +49,7 @@ class PullingEngine:
 
     def __init__(
         self,
-        session: SparkSession,
+        spark: Spark,
         payload: Payload,
         lookahead: Lookahead,
         terms: Terms,
@@ -44,10 +57,9 @@ class PullingEngine:
         slots: int,
         port: int,
         store: JobStore | None,
-        ours: bool,
     ) -> None:
-        """`slots` sessions at the most; `ours`: whether the Spark session ends with the engine. Raises ClusterError."""
-        self._session, self._ours, self._store = session, ours, store
+        """`slots` sessions at the most. Raises ClusterError."""
+        self._spark, self._store = spark, store
         self._slots, self._lookahead = slots, lookahead
         self._attempts = Attempts()
         self._flying = 0
@@ -56,7 +68,7 @@ class PullingEngine:
         self._closed = False
         key = secrets.token_bytes(KEY_BYTES)
         self._dispatcher = Dispatcher(slots, terms, lookahead, self, self._arrivals.put)
-        bind, host = driver_address(session)
+        bind, host = driver_address(spark.session)
         try:
             self._server = Server(bind, port, key, self._dispatcher)
         except OSError as error:
@@ -65,7 +77,7 @@ class PullingEngine:
                 "engine.channel_port, or set engine.channel to off"
             ) from error
         door = Door(host, self._server.address[1], key, terms.silence_seconds)
-        self._sessions = Sessions(session, payload, door, slots, self._ended)
+        self._sessions = Sessions(spark.session, payload, door, slots, self._ended, map_arguments(spark.profile))
 
     @property
     def slots(self) -> int:
@@ -103,8 +115,8 @@ class PullingEngine:
         self._server.call(self._dispatcher.finish)
         self._sessions.close()
         self._server.close()
-        if self._ours:
-            self._session.stop()
+        if self._spark.ours:
+            stop_session(self._spark.session)
 
     def launch(self, number: int) -> None:
         """`dispatch.Fleet`, for the dispatcher."""

@@ -9,11 +9,11 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spark_nas.engines.channel.client import Client, Door
 from spark_nas.engines.channel.frames import ChannelError
@@ -62,13 +62,19 @@ class Sessions:
     """`slots` driver threads, each with the Spark job of one session at a time; `dispatch.Fleet`."""
 
     def __init__(
-        self, session: SparkSession, payload: Payload, door: Door, slots: int, ended: Callable[[Ending], None]
+        self,
+        session: SparkSession,
+        payload: Payload,
+        door: Door,
+        slots: int,
+        ended: Callable[[Ending], None],
+        more: Mapping[str, Any],
     ) -> None:
-        """`ended` is called from those threads."""
+        """`ended` is called from those threads; `more` goes to `mapInArrow`, for the resources of a task."""
         from pyspark import InheritableThread
 
         self._context, self._session = session.sparkContext, session
-        self._payload, self._door, self._ended = payload, door, ended
+        self._payload, self._door, self._ended, self._more = payload, door, ended, more
         self._run = f"spark-nas-{uuid.uuid4().hex[:12]}"
         self._numbers: SimpleQueue[int | None] = SimpleQueue()
         self._closing = False
@@ -115,7 +121,8 @@ class Sessions:
         """One stage, one task, one action, until the session is over."""
         self._context.setJobGroup(self._group(number), f"spark_nas session {number}", interruptOnCancel=True)
         feed = ChannelFeed(self._door, number)
-        self._session.range(0, 1, 1, 1).mapInArrow(partial(run_partition, self._payload, feed), RESULT_SCHEMA).collect()
+        work = partial(run_partition, self._payload, feed)
+        self._session.range(0, 1, 1, 1).mapInArrow(work, RESULT_SCHEMA, **self._more).collect()
 
     def _group(self, number: int) -> str:
         return f"{self._run}-{number}"

@@ -16,8 +16,8 @@ from spark_nas.engines.attempts import Attempts
 from spark_nas.engines.batching import AutoBatch, Lookahead
 from spark_nas.engines.channel.records import Terms
 from spark_nas.engines.launcher import Launcher
-from spark_nas.engines.pulling import PullingEngine
-from spark_nas.engines.session import Session, is_connect, slots_of
+from spark_nas.engines.pulling import PullingEngine, Spark
+from spark_nas.engines.session import Session, is_connect, slots_of, stage_profile, stop_session
 from spark_nas.engines.task import Limits
 from spark_nas.engines.worker import Assignment, Payload
 from spark_nas.errors import OptionError
@@ -90,7 +90,7 @@ class SparkAsync:
             return self._engine(evaluator, store, session, ours)
         except BaseException:
             if ours:
-                session.stop()
+                stop_session(session)
             raise
 
     def _engine(self, evaluator: Evaluator, store: JobStore | None, session: SparkSession, ours: bool) -> Engine:
@@ -98,16 +98,32 @@ class SparkAsync:
             raise OptionError(
                 "channel", "on", "executors cannot reach this driver through Spark Connect; set auto or off"
             )
-        slots = slots_of(session, self.slots, self.spark.wait_seconds)
+        profile = stage_profile(session, self.spark.profile)
+        slots = slots_of(session, self.slots, self.spark.wait_seconds, profile)
         limits = Limits(self.time_limit, self.checkpoint_seconds)
         payload = Payload.pack(evaluator, store, limits, self.require_gpu)
         if self.channel == "off" or is_connect(session):
             batching = AutoBatch(self.batch_seconds, self.max_batch)
-            return BatchingEngine(session, payload, batching, slots=slots, store=store, ours=ours)
+            launcher = Launcher(
+                session,
+                payload,
+                store,
+                threads=slots,
+                description="spark_nas session",
+                profile=profile,
+                patience=self.spark.wait_seconds,
+            )
+            return BatchingEngine(session, launcher, batching, slots=slots, ours=ours)
         lookahead = Lookahead(slots, self.batch_seconds, self.max_batch)
         terms = Terms(self.idle_seconds, self.lease_seconds, self.silence_seconds)
         return PullingEngine(
-            session, payload, lookahead, terms, slots=slots, port=self.channel_port, store=store, ours=ours
+            Spark(session, profile, ours),
+            payload,
+            lookahead,
+            terms,
+            slots=slots,
+            port=self.channel_port,
+            store=store,
         )
 
 
@@ -120,16 +136,15 @@ class BatchingEngine:
     def __init__(
         self,
         session: SparkSession,
-        payload: Payload,
+        launcher: Launcher,
         batching: AutoBatch,
         *,
         slots: int,
-        store: JobStore | None,
         ours: bool,
     ) -> None:
         """`slots` sessions at a time; `ours`: whether the Spark session ends with the engine."""
         self._session, self._ours, self._sessions, self._batching = session, ours, slots, batching
-        self._launcher = Launcher(session, payload, store, threads=slots, description="spark_nas session")
+        self._launcher = launcher
         self._attempts = Attempts()
         self._pending: deque[Assignment] = deque()
         self._flying = 0
@@ -163,7 +178,7 @@ class BatchingEngine:
         self._flying = 0
         self._launcher.close()
         if self._ours:
-            self._session.stop()
+            stop_session(self._session)
 
     def _fill(self) -> None:
         while self._pending and self._flying < self._sessions:

@@ -221,4 +221,5 @@ def test_an_aim_compares_with_the_best_that_finished():
     assert "1,000 (900–1,300)" == cell(rows[0], "per_second")
     assert "–" == cell(rows[0], "cpu")
     measured = {aim.text: aim.measure(results) for aim in AIMS}
+    assert len(AIMS) == len(measured)
     assert {1000.0, 10.0, 500.0, None} == set(measured.values())

@@ -106,13 +106,21 @@ BAD: dict[str, tuple[list[str], str]] = {
         search(*TRAINING, "data.path={tmp}/garbled"),
         "garbled/descriptor.json: not JSON (Expecting property name",
     ),
-    "data on an object store": (search(*TRAINING, "data.path=s3://bucket/digits"), "data.path: 's3://bucket/digits': "),
+    "data on no known store": (
+        search(*TRAINING, "data.path=ftp://bucket/digits"),
+        "data.path: 'ftp://bucket/digits': ",
+    ),
     "output is a file": (search(output="{tmp}/file"), "cannot write {tmp}/file/new: "),
     "run is a file": (search(output="{tmp}", run_id="file"), "cannot write {tmp}/file: "),
-    "output on an object store": (
-        search(output="s3://bucket/runs"),
-        "output 's3://bucket/runs': give a local or mounted folder",
+    "output on no known store": (
+        search(output="ftp://bucket/runs"),
+        "'ftp://bucket/runs': there is no store 'ftp': give a local or mounted folder, or s3://",
     ),
+    "output where no run can be made": (
+        search(output="gs://bucket/runs"),
+        "gs://bucket/runs/new: no run can be made here",
+    ),
+    "a storage endpoint that is no URL": (search("storage.endpoint=minio:9000"), "storage.endpoint: 'minio:9000': "),
     "run id that is a path": (search(run_id="a/b"), "run id 'a/b': use letters, digits"),
     "run id of another experiment": (
         search("seed=2", run_id="good"),
@@ -165,7 +173,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["prepare-data", "{tmp}/none.npz", "--output", "{tmp}/new"],
         "{tmp}/none.npz",
     ),
-    "prepared data on an object store": (["prepare-data", "digits", "--output", "s3://b/d"], "output 's3://b/d': "),
+    "prepared data on no known store": (["prepare-data", "digits", "--output", "ftp://b/d"], "'ftp://b/d': "),
     "unknown flag": (
         ["search", "{tmp}/good.yaml", "--output", "{tmp}/runs", "--fast"],
         "unrecognized arguments: --fast; see spark-nas --help",
@@ -187,7 +195,8 @@ def test_bad_input_is_one_line_and_code_2_and_starts_and_changes_nothing(case: s
     assert active_context() is context
     after = contents(world)
     assert before == {name: after.get(name) for name in before}
-    assert {name.split("/")[-1] for name in after.keys() - before.keys()} <= {"run.json"}
+    # A run that got as far as its engine has a record, and a lease that was given back.
+    assert {name.split("/", 2)[-1] for name in after.keys() - before.keys()} <= {"run.json", "_lease/00000001.json"}
     assert len(Run(str(world / "runs" / "good")).results()) == 6
 
 
