@@ -33,7 +33,7 @@ HELP = "search: continue where the run stood, or begin it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """EXPERIMENT, --output, --run-id, --set, --time-budget, --grace."""
+    """EXPERIMENT, --output, --run-id, --set, --keep-checkpoints, --time-budget, --grace."""
     parser.add_argument("experiment", help="experiment file (YAML), for example conf/asha.yaml")
     parser.add_argument(
         "--output", required=True, help="folder of runs, shared by driver and executors: a path, or s3://BUCKET/PREFIX"
@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a value of the experiment file"
     )
+    parser.add_argument(
+        "--keep-checkpoints", action="store_true", help="delete none, also those that can no longer be promoted"
+    )
     add_ending_arguments(parser)
 
 
@@ -52,7 +55,14 @@ def execute(arguments: argparse.Namespace) -> int:
     parts = assemble(load_experiment(arguments.experiment, arguments.set))
     run_id = arguments.run_id or parts.experiment.name
     files = run_files(arguments.output, run_id, parts.experiment.storage)
-    results = search(parts, files, run_id, time_budget=arguments.time_budget, grace=arguments.grace)
+    results = search(
+        parts,
+        files,
+        run_id,
+        time_budget=arguments.time_budget,
+        grace=arguments.grace,
+        keep_checkpoints=arguments.keep_checkpoints,
+    )
     print_leaderboard(RunView(run_id, {}, results))
     print(f"Run: {files.root}")
     return 0
@@ -66,6 +76,7 @@ def search(
     spark: SparkSession | None = None,
     time_budget: float | None = None,
     grace: float = 60.0,
+    keep_checkpoints: bool = False,
 ) -> list[Result]:
     """Run or continue the search in `files`; returns all its rows.
 
@@ -75,7 +86,9 @@ def search(
     require_conditional_writes(files)
     environment = versions()
     record = begin(files, new_record(parts, run_id, environment))
-    log = drive(parts, files, record, spark=spark, time_budget=time_budget, grace=grace)
+    log = drive(
+        parts, files, record, spark=spark, time_budget=time_budget, grace=grace, keep_checkpoints=keep_checkpoints
+    )
     results = [result for result, _ in log.rows()]
     if incumbent(results) is None:
         errors = [result.error.splitlines()[0] for result in results if result.error]

@@ -43,18 +43,18 @@ def search(file: Path, tmp_path: Path, command: Command):
 
     def run(*overrides: str, run_id: str = "run") -> Answer:
         sets = [word for override in overrides for word in ("--set", override)]
-        return command("search", file, "--output", tmp_path, "--run-id", run_id, *sets)
+        return command("search", file, "--output", tmp_path, "--run-id", run_id, "--keep-checkpoints", *sets)
 
     return run
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of a search that nothing has disturbed. Never to be changed."""
+    """The run of a search that nothing has disturbed, with all checkpoints. Never to be changed."""
     from spark_nas.cli import main
 
     output = tmp_path_factory.mktemp("whole")
-    assert main(["search", str(file), "--output", str(output), "--run-id", "run"]) == 0
+    assert main(["search", str(file), "--output", str(output), "--run-id", "run", "--keep-checkpoints"]) == 0
     return output / "run"
 
 
@@ -73,7 +73,9 @@ def results(run: Path) -> list[Result]:
 
 
 def files(run: Path) -> Mapping[str, bytes]:
-    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
+    """All files of a run, without who held it."""
+    paths = [path for path in sorted(run.rglob("*")) if path.is_file() and path.parent.name != "_lease"]
+    return {str(path.relative_to(run)): path.read_bytes() for path in paths}
 
 
 def test_a_search_trains_each_job_and_shows_progress_and_the_leaderboard(search: Search, tmp_path: Path):
@@ -190,3 +192,14 @@ def test_rows_carry_the_seed_place_and_time_of_their_job(uninterrupted: Path):
     assert len({r.job.trial.seed for r in rows}) == len({r.job.trial.trial_id for r in rows}) == 5
     assert all(r.seconds > 0 and r.started_at.year > 2000 and "/" in r.executor for r in rows)
     assert {r.environment["torch"] for r in rows} == {torch.__version__}
+
+
+def test_checkpoints_that_nobody_can_need_are_deleted_and_the_best_one_is_kept(
+    file: Path, uninterrupted: Path, tmp_path: Path, command: Command
+):
+    assert command("search", file, "--output", tmp_path, "--run-id", "run").code == 0
+    assert table(uninterrupted) == table(tmp_path / "run")
+    best = min(results(uninterrupted), key=lambda r: (-r.job.resource, r.loss)).job.key
+    left = list((tmp_path / "run/checkpoints").rglob("*.pt"))
+    assert [f"{best.trial_id:06d}/{best.rung}"] == ["/".join(path.parts[-3:-1]) for path in left]
+    assert len(list((tmp_path / "run/checkpoints").rglob("commit.json"))) == JOBS

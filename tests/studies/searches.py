@@ -42,9 +42,9 @@ data: {{path: {json.dumps(str(data))}}}
 
 
 def arguments(experiment: Path, output: Path, settings: Sequence[str]) -> list[str]:
-    """The command line of a search."""
+    """The command line of a search that keeps all checkpoints, so that its log may be cut anywhere afterwards."""
     sets = [part for setting in settings for part in ("--set", setting)]
-    return ["search", str(experiment), "--output", str(output), "--run-id", RUN_ID, *sets]
+    return ["search", str(experiment), "--output", str(output), "--run-id", RUN_ID, "--keep-checkpoints", *sets]
 
 
 def search(experiment: Path, output: Path, *settings: str) -> list[str]:
