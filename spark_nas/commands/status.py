@@ -14,6 +14,7 @@ from rich.text import Text
 
 from spark_nas.commands.runs import add_run_argument
 from spark_nas.commands.standing import need, standing
+from spark_nas.report.plain import aligned
 from spark_nas.report.status import Status
 from spark_nas.report.view import duration, number
 from spark_nas.storage.locations import open_files
@@ -94,7 +95,7 @@ def print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequen
     """A table of texts: words to the left, numbers to the right; where there is no terminal, one line a row."""
     cells = [tuple(map(printable, row)) for row in rows]
     if not console.is_terminal:
-        console.file.write(_aligned(headings, cells))
+        console.file.write(aligned(headings, cells, _WORDS))
         return
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for heading in headings:
@@ -103,18 +104,6 @@ def print_table(console: Console, headings: Sequence[str], rows: Sequence[Sequen
     for cell in cells:
         table.add_row(*map(Text, cell))
     console.print(table)
-
-
-def _aligned(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
-    lines = [
-        "  ".join(
-            text.ljust(width) if heading in _WORDS else text.rjust(width)
-            for text, width, heading in zip(row, widths, headings, strict=True)
-        ).rstrip()
-        for row in (headings, *cells)
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def printable(text: str) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from spark_nas.report.plain import aligned
 from spark_nas.report.view import RunView, number
 from spark_nas.search.records import Result, Trial
 
@@ -94,7 +95,7 @@ def print_leaderboard(view: RunView, n: int = 10, stream: IO[str] | None = None)
         return
     headings, cells = _cells(view, rows)
     if not console.is_terminal:
-        console.file.write(_aligned(headings, cells))
+        console.file.write(aligned(headings, cells, _WORDS))
         return
     table = Table(title=Text(f"leaderboard of {view.run_id}"), title_justify="left", header_style="bold")
     for heading in headings:
@@ -119,15 +120,3 @@ def _cells(view: RunView, rows: Sequence[Row]) -> tuple[list[str], list[list[str
         cell += [number(row.resource), str(row.bracket), str(row.rung), f"{row.seconds:.1f}"]
         cells.append(cell + [getattr(row, words) for words in _WORDS if words in headings])
     return headings, cells
-
-
-def _aligned(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
-    lines = [
-        "  ".join(
-            text.ljust(width) if heading in _WORDS else text.rjust(width)
-            for text, width, heading in zip(row, widths, headings, strict=True)
-        ).rstrip()
-        for row in (headings, *cells)
-    ]
-    return "\n".join(lines) + "\n"
