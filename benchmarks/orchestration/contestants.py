@@ -57,16 +57,6 @@ CONTESTANTS: Mapping[str, Contestant] = {
         Contestant("pool", "a bare process pool: the limit", "process_pool", rival=False),
         Contestant("ours", "**spark_nas**", "ours", spark=True, rival=False, home="out/run"),
         Contestant(
-            "ours-rows",
-            "**spark_nas**, rows alone durable, as over a table",
-            "ours",
-            settings={"commits": "off"},
-            spark=True,
-            rival=False,
-            home="out/run",
-            only=("noop-2", "50ms-2", "50ms-8", "50ms-16"),
-        ),
-        Contestant(
             "ours-no-channel",
             "**spark_nas**, `channel: off`",
             "ours",

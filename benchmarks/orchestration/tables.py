@@ -146,15 +146,6 @@ AIMS: Sequence[Aim] = (
     ),
     Aim("times the best rival's: ≥ 2", ratio("ours", lambda rival: True), lambda x: x >= 2),
     Aim("times the best Spark rival's: ≥ 1,000", ratio("ours", lambda rival: rival.spark), lambda x: x >= 1000),
-    Aim(
-        "the same without commits, trials/s: ≥ 1,000", number("noop-2", "ours-rows", "per_second"), lambda x: x >= 1000
-    ),
-    Aim("without commits, times the best rival's: ≥ 2", ratio("ours-rows", lambda rival: True), lambda x: x >= 2),
-    Aim(
-        "without commits, times the best Spark rival's: ≥ 1,000",
-        ratio("ours-rows", lambda rival: rival.spark),
-        lambda x: x >= 1000,
-    ),
     Aim("efficiency, 50 ms, 8 workers, steady: ≥ 0.95", number("50ms-8", "ours", "efficiency"), lambda x: x >= 0.95),
     Aim("worker use under ASHA: ≥ 0.8", number("asha-8", "ours", "use"), lambda x: x >= 0.8),
     Aim("epochs repeated under ASHA: 0", number("asha-8", "ours", "repeated"), lambda x: x == 0),

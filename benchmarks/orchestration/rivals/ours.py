@@ -55,22 +55,18 @@ def parts(workload: Workload, folder: Path, engine: Mapping[str, Any]) -> Parts:
 
 
 class _NoData:
-    """Stands where a training's data set is: a search over data commits every job, one over a table does not."""
+    """Stands where a training's data set is: a search over data sweeps the checkpoints that nobody needs any more."""
 
     fingerprint = None
 
 
-def search(workload: Workload, folder: Path, channel: str = "auto", commits: str = "on") -> None:
+def search(workload: Workload, folder: Path, channel: str = "auto") -> None:
     """Run it on local Spark with a slot for each worker; the run's folder is on the local disk.
 
-    With `commits` every job is committed, with its checkpoint, as those of a training are; without, as those of a
-    search over a table, only its row is durable. Raises RuntimeError when a job failed: a search that only lost its
-    work was not quick.
+    Raises RuntimeError when a job failed: a search that only lost its work was not quick.
     """
     engine = {"name": "spark_async", "channel": channel, "spark": {"master": f"local[{workload.workers}]"}}
-    assembled = parts(workload, folder, engine)
-    if commits == "on":
-        assembled = dataclasses.replace(assembled, dataset=_NoData())  # type: ignore[arg-type]
+    assembled = dataclasses.replace(parts(workload, folder, engine), dataset=_NoData())  # type: ignore[arg-type]
     results = spark_nas_search(assembled, run_files(str(folder / "out"), "run"), "run")
     if failed := [result for result in results if not result.usable]:
         why = (failed[0].error or "its loss is not finite").splitlines()[0]
