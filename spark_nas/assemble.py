@@ -12,7 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from spark_nas.config import Components, Experiment, load, parse
+from spark_nas.checking import Components
+from spark_nas.config import Experiment, load, parse
 from spark_nas.errors import ConfigError, OptionError
 from spark_nas.search.protocols import Dataset, Engine, Evaluator, JobStore, Sampler, Scheduler
 from spark_nas.search.records import derive_seed
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 COMPONENTS: Components = {
     "space": {
         "darts": "spark_nas.spaces.darts:Darts",
+        "enas_macro": "spark_nas.spaces.enas_macro:EnasMacro",
+        "enas_micro": "spark_nas.spaces.enas_micro:EnasMicro",
         "mlp": "spark_nas.spaces.mlp:Mlp",
         "nas_bench_201": "spark_nas.spaces.nas_bench_201:NasBench201",
+        "proxyless": "spark_nas.spaces.proxyless:Proxyless",
         "table_rows": "spark_nas.spaces.table:TableRows",
         "wide_resnet": "spark_nas.spaces.wide_resnet:WideResNet",
     },
@@ -38,8 +42,17 @@ COMPONENTS: Components = {
         "asynchronous_hyperband": "spark_nas.search.schedulers.async_hyperband:AsynchronousHyperband",
         "full_training": "spark_nas.search.schedulers.full_training:FullTraining",
         "hyperband": "spark_nas.search.schedulers.hyperband:Hyperband",
+        "one_shot": "spark_nas.search.schedulers.one_shot:OneShot",
         "stopping": "spark_nas.search.schedulers.stopping:StoppingAsha",
         "successive_halving": "spark_nas.search.schedulers.successive_halving:SuccessiveHalving",
+    },
+    "method": {
+        "darts": "spark_nas.evaluation.oneshot.darts:Darts",
+        "gaea": "spark_nas.evaluation.oneshot.gaea:Gaea",
+        "gaea_gdas": "spark_nas.evaluation.oneshot.gaea_gdas:GaeaGdas",
+        "gdas": "spark_nas.evaluation.oneshot.gdas:Gdas",
+        "pc_darts": "spark_nas.evaluation.oneshot.pc_darts:PcDarts",
+        "random_sharing": "spark_nas.evaluation.oneshot.random_sharing:RandomSharing",
     },
     "evaluator": {
         "synthetic": "spark_nas.evaluation.synthetic:Synthetic",
@@ -100,6 +113,7 @@ class Parts:
             "recipe": recipe_section(e),
             "data": getattr(self.dataset, "fingerprint", None),
             **{name: describe(getattr(e, name)) for name in ("space", "sampler", "scheduler", "evaluator")},
+            **({"method": describe(e.method)} if e.method is not None else {}),
         }
 
 
@@ -110,8 +124,23 @@ def assemble(experiment: Experiment) -> Parts:
     space = experiment.space.build()
     with _Located(experiment, "evaluator"):
         evaluator = experiment.evaluator.build(space, dataset, experiment.scheduler.max_resource)
+    if experiment.method is not None:
+        evaluator = _with_method(experiment, evaluator, space)
     _check_resources(experiment, evaluator)
     return Parts(experiment, space, build_recipes(experiment), dataset, evaluator)
+
+
+def _with_method(experiment: Experiment, evaluator: Any, space: SearchSpace) -> Evaluator:
+    """The evaluator of supernets. Raises ConfigError for one that trains no network, and what the method refuses."""
+    if not hasattr(evaluator, "method"):
+        name = describe(experiment.evaluator)["name"]
+        raise ConfigError(experiment.file, "evaluator.name", name, "trains no supernet: use training")
+    with _Located(experiment, "method"):
+        method = experiment.method.build(space)
+    if experiment.scheduler.candidates == 0 and not method.derive():
+        name = describe(experiment.method)["name"]
+        raise ConfigError(experiment.file, "scheduler.candidates", 0, f"{name} derives nothing itself: give candidates")
+    return dataclasses.replace(evaluator, method=experiment.method)  # type: ignore[no-any-return]
 
 
 def recipe_section(experiment: Experiment) -> Mapping[str, object]:
@@ -133,10 +162,23 @@ def build_scheduler(experiment: Experiment, space: SearchSpace, recipes: RecipeS
 
 
 def describe(options: Any) -> dict[str, Any]:
-    """The name and every option of a component, defaults included."""
-    cls = f"{type(options).__module__}:{type(options).__qualname__}"
-    names = {dotted: name for names in COMPONENTS.values() for name, dotted in names.items()}
-    return {"name": names[cls], **dataclasses.asdict(options)}
+    """The name and every option of a component, defaults included; components inside it likewise."""
+    names = _names()
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    for key, value in values.items():
+        if _dotted(type(value)) in names:
+            values[key] = describe(value)
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            values[key] = dataclasses.asdict(value)
+    return {"name": names[_dotted(type(options))], **values}
+
+
+def _names() -> dict[str, str]:
+    return {dotted: name for names in COMPONENTS.values() for name, dotted in names.items()}
+
+
+def _dotted(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def _checked(experiment: Experiment) -> Experiment:
@@ -150,6 +192,12 @@ def _checked(experiment: Experiment) -> Experiment:
     if scheduler.asynchronous and getattr(experiment.engine, "whole_rounds", False):
         name = describe(scheduler)["name"]
         raise ConfigError(file, "engine.name", "spark_rounds", f"{name} decides after each result: use spark_async")
+    supernets = hasattr(scheduler, "supernets")
+    if supernets != (experiment.method is not None):
+        if supernets:
+            raise ConfigError(file, "method", None, "scheduler one_shot trains supernets: say by which method")
+        name = describe(experiment.method)["name"]
+        raise ConfigError(file, "method", name, "searches the open choices of supernets: use scheduler one_shot")
     recipes = build_recipes(experiment)
     if hasattr(experiment.evaluator, "check_recipe"):
         with _Located(experiment, ""):

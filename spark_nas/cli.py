@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from spark_nas.commands import compact, doctor, list_runs, plan, prepare_data, report, retrain, search, status
+from spark_nas.commands import compact, doctor, list_runs, plan, prepare_data, report, retrain, search, status, submit
 from spark_nas.errors import SparkNasError
 
 COMMANDS = {
@@ -24,6 +24,7 @@ COMMANDS = {
     "list": list_runs,
     "compact": compact,
     "doctor": doctor,
+    "submit": submit,
 }
 
 

@@ -221,6 +221,6 @@ class _Loop:
         )
 
     def _count(self, job: Job) -> None:
-        """Add what a job trains beyond the checkpoint it starts from."""
-        self.resource += job.resource - (self.reached.get(job.start_from, 0) if job.start_from else 0)
+        """Add what a job trains beyond the checkpoint it starts from; a score with a supernet's weights trains nothing."""
+        self.resource += max(0, job.resource - (self.reached.get(job.start_from, 0) if job.start_from else 0))
         self.reached[job.key] = job.resource

@@ -20,7 +20,7 @@ from spark_nas.assemble import (
     parse_experiment,
     recipe_section,
 )
-from spark_nas.config import component_class
+from spark_nas.checking import component_class
 from spark_nas.engines.local import LocalEngine
 from spark_nas.engines.simulated import MemoryStore, SimulatedEngine
 from spark_nas.errors import ConfigError, DataError

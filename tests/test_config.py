@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spark_nas.assemble import COMPONENTS
-from spark_nas.config import Budget, Retrain, build, component_class, load, parse
+from spark_nas.checking import Checker, component_class
+from spark_nas.config import Budget, Retrain, load, parse
 from spark_nas.data.dataset import ShardedData
 from spark_nas.engines.local import Local
 from spark_nas.engines.session import Session
@@ -165,7 +166,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "misspelt section": ("schedular: asha", "schedular: 'asha': unknown key; did you mean 'scheduler'?"),
     "section that is nothing like any": (
         "xyzzy: 1",
-        "xyzzy: 1: unknown key; known: budget, data, engine, evaluator, name, recipe, retrain, sampler, scheduler, "
+        "xyzzy: 1: unknown key; known: budget, data, engine, evaluator, method, name, recipe, retrain, sampler, scheduler, "
         "seed, space",
     ),
     "key that is a number": ("1: 2", "1: 2: unknown key; known: budget,"),
@@ -354,7 +355,7 @@ class Everything:
     ],
 )
 def test_values_take_the_type_of_their_field(section: Mapping[str, object], expected: Everything):
-    built = build(Everything, section, "f", "s")
+    built = Checker("f").build(Everything, section, "s")
     assert expected == built
     assert [type(v) for v in built.numbers] == [float] * len(built.numbers)
 
@@ -375,7 +376,7 @@ def test_values_take_the_type_of_their_field(section: Mapping[str, object], expe
 )
 def test_values_of_another_type_are_refused(section: Mapping[str, object], message: str):
     with pytest.raises(ConfigError, match=re.escape(message)):
-        build(Everything, section, "f", "s")
+        Checker("f").build(Everything, section, "s")
 
 
 values = st.recursive(
@@ -397,7 +398,7 @@ def test_no_value_of_any_option_of_any_component_crashes_the_check(data: st.Data
     names = [f.name for f in dataclasses.fields(cls)]
     section = data.draw(st.dictionaries(st.sampled_from(names), values, max_size=4)) if names else {}
     try:
-        built = build(cls, section, "file", "section")
+        built = Checker("file").build(cls, section, "section")
     except ConfigError as error:
         built = str(error)
     assert isinstance(built, cls) or re.fullmatch(r"file: section\..+: .+: .+", built)

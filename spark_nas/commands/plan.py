@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from random import Random
 
 from rich.console import Console
 from rich.table import Table
@@ -17,8 +18,10 @@ from spark_nas.engines.simulated import Simulated
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.synthetic import Synthetic
 from spark_nas.report.view import duration
-from spark_nas.search.records import Result
+from spark_nas.search.protocols import Workspace
+from spark_nas.search.records import Job, Outcome, Result
 from spark_nas.search.schedulers.brackets import Bracket
+from spark_nas.spaces.core import SearchSpace
 
 HELP = "print the rungs of an experiment and how long it will take"
 
@@ -78,10 +81,25 @@ def simulate(experiment: Experiment, options: Simulated) -> Estimate:
     scheduler = build_scheduler(experiment, space, build_recipes(experiment))
     if scheduler.max_resource < 1:
         raise OptionError("max_resource", scheduler.max_resource, "a plan needs at least 1")
-    engine = options.build(Synthetic().build(space, None, scheduler.max_resource))
+    engine = options.build(_Deriving(space, scheduler.max_resource))
     log = _Rows()
     driver.run(scheduler, engine, log, budget=experiment.budget, clock=engine.clock)
     return _estimate(log.results, options.workers, engine.clock())
+
+
+class _Deriving:
+    """Made-up losses, in which a supernet derives some architecture, and scores at resource 0 cost nothing."""
+
+    def __init__(self, space: SearchSpace, max_resource: int) -> None:
+        self._space, self._curves = space, Synthetic().build(space, None, max_resource)
+
+    def evaluate(self, job: Job, workspace: Workspace) -> Outcome:
+        """The loss of the job's curve."""
+        if job.resource == 0:
+            return Outcome(job.trial.seed / 2**31)
+        outcome = self._curves.evaluate(job, workspace)
+        undecided = any(choice.name not in job.trial.architecture for choice in self._space.choices)
+        return replace(outcome, derived=(self._space.sample(Random(job.trial.seed)),) if undecided else ())
 
 
 class _Rows:
@@ -104,7 +122,8 @@ def _estimate(results: Sequence[Result], workers: int, seconds: float) -> Estima
     for result in results:
         job = result.job
         jobs[job.trial.bracket, job.resource] += 1
-        epochs += job.resource - (reached[job.start_from] if job.start_from else 0)
+        # A score at resource 0 starts from a trained supernet, and trains nothing.
+        epochs += max(0, job.resource - (reached[job.start_from] if job.start_from else 0))
     busy = sum(result.seconds for result in results)
     return Estimate(
         jobs=len(results),

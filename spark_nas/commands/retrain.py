@@ -92,9 +92,11 @@ def _parts(run: Run, best: Result, epochs: int, seeds: int) -> Parts:
         parts.space, parts.dataset, epochs, use_valid=parts.experiment.retrain.use_valid
     )
     trial = best.job.trial
+    searched = {name: value for name, value in trial.recipe.items() if name != "horizon"}  # that was the search's
+    recipe = {**searched, **parts.experiment.retrain.recipe}
     experiment = replace(
         parts.experiment,
-        sampler=Listed((Proposal(trial.architecture, trial.recipe),) * seeds),
+        sampler=Listed((Proposal(trial.architecture, recipe),) * seeds),
         scheduler=FullTraining(trials=seeds, max_resource=epochs),
         seed=derive_seed(parts.experiment.seed, "retrain"),
         budget=replace(parts.experiment.budget, seconds=None, jobs=None, resource=None),  # those are the search's

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,18 @@ class DecodedSplit(NamedTuple):
     def bytes(self) -> int:
         """Memory it takes."""
         return self.x.nbytes + self.y.nbytes
+
+
+def is_kept(split: str, sizes: Mapping[str, int], room: int) -> bool:
+    """Whether a split has a place in memory: splits get theirs in the order of `sizes`, while there is room.
+
+    Sizes and room are in bytes. The decision depends on them alone, so splits used in turn never evict one another.
+    """
+    for name, size in sizes.items():
+        if name == split:
+            return size <= room
+        room -= size if size <= room else 0
+    raise KeyError(split)
 
 
 class DecodedCache:

@@ -1,7 +1,8 @@
-"""`ShardedData`, the options of a prepared data set, and `ShardedDataset`, the batches the training sees.
+"""`ShardedData`, the options of a prepared data set, and `ShardedDataset`, the batches of examples that training sees.
 
 Each epoch is either copied out of the decoded split that the process keeps in memory, or, when that is larger than
-`cache_megabytes`, streamed from the shards with bounded memory. Both give the same batches bit for bit.
+`cache_megabytes`, streamed from the shards with bounded memory. Both give the same batches bit for bit. A data set that
+is a text is a `text.TextDataset`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spark_nas.data.cache import DECODED, CacheKey, DecodedSplit
+from spark_nas.data.cache import DECODED, CacheKey, DecodedSplit, is_kept
 from spark_nas.data.cutting import Batch, Part, cut, shuffled_windows
-from spark_nas.data.descriptor import Descriptor, check_files, load_descriptor
+from spark_nas.data.descriptor import Descriptor, check_files
 from spark_nas.data.folder import DataFolder, check_uri, open_folder
 from spark_nas.data.order import EpochOrder, epoch_order, stored_positions
 from spark_nas.data.reader import RowGroup, read_row_groups
+from spark_nas.data.text import TextDataset
+from spark_nas.data.text_descriptor import TextDescriptor, load_any
 from spark_nas.errors import DataError, OptionError
 from spark_nas.object_store import StorageOptions
 
@@ -31,7 +34,8 @@ class ShardedData:
     """Its folder: the one with `descriptor.json`. A path that is the same on the driver and on every executor, or a
     prefix on an object store: s3://BUCKET/PREFIX, s3a://, gs:// or abfss://."""
     cache_megabytes: int = 1024
-    """Decoded data kept in each Python worker between jobs, in MiB; splits that do not fit are streamed. 0: always."""
+    """Decoded data kept in each Python worker between jobs, in MiB; splits that do not fit are streamed. 0: always.
+    A text is not streamed: a split that does not fit here is read anew for each epoch."""
     readers: int = 1
     """Reader threads of a stream. They change the speed, never the order."""
     shuffle_window: int = 16
@@ -46,15 +50,19 @@ class ShardedData:
             if getattr(self, key) < least:
                 raise OptionError(key, getattr(self, key), f"must be at least {least}")
 
-    def build(self, storage: StorageOptions | None = None) -> ShardedDataset:
+    def build(self, storage: StorageOptions | None = None) -> ShardedDataset | TextDataset:
         """Read the descriptor and check that every shard is there. Raises DataError, in milliseconds, when not.
 
         Args:
             storage: how an object store is reached; None takes what the environment says. A local path needs none.
         """
         folder = open_folder(self.path, storage)
-        descriptor = load_descriptor(folder)
+        descriptor = load_any(folder)
         check_files(folder, descriptor)
+        if isinstance(descriptor, TextDescriptor):
+            text = TextDataset(folder, descriptor, self.cache_megabytes << 20, self.readers)
+            text.vocabulary()  # there, and what the descriptor says
+            return text
         return ShardedDataset(folder, descriptor, self.cache_megabytes << 20, self.readers, self.shuffle_window)
 
 
@@ -117,17 +125,8 @@ class ShardedDataset:
         return self._streamed_batches(split, batch_size, order)
 
     def is_cached(self, split: str) -> bool:
-        """Whether the split is kept in memory: splits get their place in the descriptor's order, while there is room.
-
-        The decision depends on sizes alone, so splits used in turn never evict one another.
-        """
-        room = self.cache_bytes
-        for name in self.descriptor.splits:
-            fits = self._decoded_bytes(name) <= room
-            if name == split:
-                return fits
-            room -= self._decoded_bytes(name) if fits else 0
-        raise AssertionError("unreachable: split() has refused unknown names")
+        """Whether the split is kept in memory: they get their places in the descriptor's order, while there is room."""
+        return is_kept(split, {name: self._decoded_bytes(name) for name in self.descriptor.splits}, self.cache_bytes)
 
     def _decoded_bytes(self, split: str) -> int:
         return self.rows(split) * (self.descriptor.example_bytes + _LABEL_BYTES)

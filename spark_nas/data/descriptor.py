@@ -6,7 +6,8 @@
 `x` holds the raw little-endian bytes of one example in C order; its shape and dtype are only here. `id` is the row's
 position in the stored order of its split, which `prepare` has shuffled globally. Nothing here or in the shards is
 pickled. A descriptor is checked in full when it is read, because it may come from an untrusted bucket: file names stay
-below the folder, the dtype is one of `DTYPES`, and all counts add up.
+below the folder, the dtype is one of `DTYPES`, and all counts add up. A text has a descriptor of its own
+(`text_descriptor`); what reading shards needs of either is a `Layout`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -62,6 +63,44 @@ class Split:
         return tuple(rows for file in self.files for rows in file.row_groups)
 
 
+class Layout(Protocol):
+    """How the rows of a data set lie in its shards."""
+
+    @property
+    def name(self) -> str:
+        """Of the data set, for messages."""
+        ...
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        """All splits by name."""
+        ...
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Of the array that the `x` of a row holds."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """Of its elements: one of `DTYPES`, little-endian."""
+        ...
+
+    @property
+    def example_bytes(self) -> int:
+        """Size of the `x` of a row."""
+        ...
+
+    @property
+    def labels(self) -> int:
+        """Each `y` is in 0..labels-1."""
+        ...
+
+    def split(self, name: str) -> Split:
+        """One split. Raises DataError for an unknown one, naming those there are."""
+        ...
+
+
 @dataclass(frozen=True)
 class Descriptor:
     """What `descriptor.json` says. Frozen, and equal when the JSON is."""
@@ -92,11 +131,19 @@ class Descriptor:
         """Size of one decoded example."""
         return math.prod(self.input_shape) * np.dtype(self.dtype).itemsize
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """A row is one example."""
+        return self.input_shape
+
+    @property
+    def labels(self) -> int:
+        """A row's y is its class."""
+        return len(self.classes)
+
     def split(self, name: str) -> Split:
         """One split. Raises DataError for an unknown one, naming those there are."""
-        if name not in self.splits:
-            raise DataError(f"split {name!r} is not in data set {self.name!r}: it has {', '.join(self.splits)}")
-        return self.splits[name]
+        return find_split(self, name)
 
     def to_json(self) -> str:
         """The text of `descriptor.json`."""
@@ -105,22 +152,23 @@ class Descriptor:
     @classmethod
     def from_json(cls, text: str, file: str) -> Descriptor:
         """Parse and check; raises DataError naming `file`, the key and the remedy."""
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{file}: not JSON ({error}); {_REMEDY}") from None
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise DataError(f"{file}: not a {FORMAT} descriptor; {_REMEDY}")
-        if document.get("format_version") != FORMAT_VERSION:
-            version = document.get("format_version")
-            raise DataError(
-                f"{file}: format_version {version!r} is not {FORMAT_VERSION}, which this release reads; {_REMEDY}"
-            )
-        return _parse(_Fields(document, file))
+        return _parse(Fields.of(text, file, FORMAT, FORMAT_VERSION))
+
+
+def find_split(layout: Layout, name: str) -> Split:
+    """One split. Raises DataError for an unknown one, naming those there are."""
+    if name not in layout.splits:
+        raise DataError(f"split {name!r} is not in data set {layout.name!r}: it has {', '.join(layout.splits)}")
+    return layout.splits[name]
 
 
 def load_descriptor(location: str | Path | DataFolder) -> Descriptor:
     """Read `LOCATION/descriptor.json`. Raises DataError when it is missing or unusable."""
+    return Descriptor.from_json(*read_descriptor(location))
+
+
+def read_descriptor(location: str | Path | DataFolder) -> tuple[str, str]:
+    """The text of `LOCATION/descriptor.json`, and its path. Raises DataError when it is missing or unreadable."""
     folder = open_folder(location)
     path = f"{folder.location}/{FILE_NAME}"
     try:
@@ -132,10 +180,10 @@ def load_descriptor(location: str | Path | DataFolder) -> Descriptor:
         if "://" not in folder.location and not Path(folder.location).is_dir():
             raise DataError(f"{folder.location}: no such data folder; give the --output of `spark-nas prepare-data`")
         raise DataError(f"{path}: missing, so the data set is not complete; {_REMEDY}")
-    return Descriptor.from_json(text, path)
+    return text, path
 
 
-def check_files(location: str | Path | DataFolder, descriptor: Descriptor) -> None:
+def check_files(location: str | Path | DataFolder, descriptor: Layout) -> None:
     """Every shard is there with its size. Raises DataError naming the first that is not."""
     folder = open_folder(location)
     files = [file for split in descriptor.splits.values() for file in split.files]
@@ -151,13 +199,28 @@ def check_files(location: str | Path | DataFolder, descriptor: Descriptor) -> No
             raise DataError(f"{path}: shard has {size} bytes, the descriptor says {file.bytes}; {_REMEDY}")
 
 
-class _Fields:
-    """Typed access to a JSON object; each failure names the file and the key."""
+class Fields:
+    """Typed access to a JSON object; each failure is a DataError that names the file and the key."""
 
     def __init__(self, document: Mapping[str, object], file: str, prefix: str = "") -> None:
         self.document, self.file, self.prefix = document, file, prefix
 
+    @classmethod
+    def of(cls, text: str, file: str, kind: str, version: int) -> Fields:
+        """The fields of a descriptor of that format and version."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{file}: not JSON ({error}); {_REMEDY}") from None
+        if not isinstance(document, dict) or document.get("format") != kind:
+            raise DataError(f"{file}: not a {kind} descriptor; {_REMEDY}")
+        found = document.get("format_version")
+        if found != version:
+            raise DataError(f"{file}: format_version {found!r} is not {version}, which this release reads; {_REMEDY}")
+        return cls(document, file)
+
     def get(self, key: str, kind: type[T]) -> T:
+        """A value of the given type."""
         if key not in self.document:
             raise self.wrong(key, "is missing")
         value = self.document[key]
@@ -166,30 +229,36 @@ class _Fields:
         return value
 
     def items(self, key: str, kind: type[T]) -> tuple[T, ...]:
+        """A list of values of the given type."""
         values = self.get(key, list)
         if not all(isinstance(value, kind) and not isinstance(value, bool) for value in values):
             raise self.wrong(key, f"is {values!r:.80}, not a list of {kind.__name__}")
         return tuple(values)
 
-    def below(self, key: str, document: object) -> _Fields:
+    def below(self, key: str, document: object) -> Fields:
+        """The fields of an object in this one."""
         if not isinstance(document, dict):
             raise self.wrong(key, "is not an object")
-        return _Fields(document, self.file, f"{self.prefix}{key}.")
+        return Fields(document, self.file, f"{self.prefix}{key}.")
+
+    def splits(self) -> dict[str, Split]:
+        """All splits, checked."""
+        return {
+            name: _parse_split(self.below(f"splits.{name}", value)) for name, value in self.get("splits", dict).items()
+        }
 
     def wrong(self, key: str, what: str) -> DataError:
+        """What is the matter with a key."""
         return DataError(f"{self.file}: {self.prefix}{key} {what}; {_REMEDY}")
 
 
-def _parse(fields: _Fields) -> Descriptor:
-    splits = {
-        name: _parse_split(fields.below(f"splits.{name}", value)) for name, value in fields.get("splits", dict).items()
-    }
+def _parse(fields: Fields) -> Descriptor:
     descriptor = Descriptor(
         name=fields.get("name", str),
         input_shape=fields.items("input_shape", int),
         dtype=fields.get("dtype", str),
         classes=fields.items("classes", str),
-        splits=splits,
+        splits=fields.splits(),
         mean=fields.items("mean", float),
         std=fields.items("std", float),
         split_seed=fields.get("split_seed", int),
@@ -210,7 +279,7 @@ def _parse(fields: _Fields) -> Descriptor:
     return descriptor
 
 
-def _parse_split(fields: _Fields) -> Split:
+def _parse_split(fields: Fields) -> Split:
     files = []
     for index, value in enumerate(fields.get("files", list)):
         entry = fields.below(f"files[{index}]", value)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow.fs  # type: ignore[import-untyped]
@@ -28,6 +28,7 @@ from spark_nas.data.folder import DataFolder, files_below, open_folder, reason
 from spark_nas.data.shards import RESULT_SCHEMA, STAGING, ShardPlan, plan_shards, stage, write_shards
 from spark_nas.data.sources.base import SPLITS, Arrays, Raw, Source
 from spark_nas.data.splitting import SplitPlan, plan_splits
+from spark_nas.data.text_descriptor import VOCABULARY, TextDescriptor
 from spark_nas.errors import DataError, JobError, OutputError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _PROBE = ".descriptor.probe.tmp"
 _CHUNK = 4096
 """Rows copied at a time where the whole split would be copied otherwise."""
+D = TypeVar("D", Descriptor, TextDescriptor)
 
 
 def prepare(
@@ -74,16 +76,38 @@ def prepare(
     splits = plan_splits(raw, seed, valid_fraction, test_fraction)
     _check_rows(raw, splits, shards)
     descriptor = _describe(raw, splits, name or raw.name, seed)
-    return _fill(spark, folder, splits, shards, descriptor)
+    return fill(spark, folder, splits, shards, descriptor)
 
 
-def _fill(spark: SparkSession, folder: DataFolder, splits: SplitPlan, shards: int, planned: Descriptor) -> Descriptor:
-    """Stage, let Spark write, and publish what was written."""
+def fill(
+    spark: SparkSession,
+    folder: DataFolder,
+    splits: SplitPlan,
+    shards: int,
+    planned: D,
+    beside: Mapping[str, str] | None = None,
+) -> D:
+    """Stage, let Spark write, and publish what was written.
+
+    Args:
+        spark: runs one task for each shard.
+        folder: that `check_output` has looked at.
+        splits: the rows of every split.
+        shards: files of each split, at most the rows of the smallest.
+        planned: the descriptor, but for the files of its splits.
+        beside: texts of further files by their names, which the descriptor speaks of.
+
+    Raises:
+        OutputError: the output cannot be written.
+        JobError: Spark lost a task.
+    """
     try:
         _clear(folder)
         plans = _stage_all(folder, splits, shards, planned.example_bytes)
         complete = replace(planned, splits=_by_split(plans, _run(spark, plans)))
-        _publish(folder, complete)
+        for name, text in {**(beside or {}), FILE_NAME: complete.to_json()}.items():  # the descriptor last
+            with folder.creating(name) as path:
+                path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(
             f"{folder.location}: cannot be written ({reason(error)}); free space or give another folder"
@@ -92,12 +116,6 @@ def _fill(spark: SparkSession, folder: DataFolder, splits: SplitPlan, shards: in
         with suppress(OSError):
             folder.remove_all(STAGING)
     return complete
-
-
-def _publish(folder: DataFolder, descriptor: Descriptor) -> None:
-    """Write `descriptor.json`, atomically."""
-    with folder.creating(FILE_NAME) as path:
-        path.write_text(descriptor.to_json(), encoding="utf-8")
 
 
 def _check_rows(raw: Raw, splits: SplitPlan, shards: int) -> None:
@@ -126,15 +144,16 @@ def _describe(raw: Raw, splits: SplitPlan, name: str, seed: int) -> Descriptor:
         split_rule=splits.rule,
         source=raw.description,
         fingerprint=_fingerprint(splits, raw.classes),
-        created_by=f"spark_nas {_version()}",
+        created_by=created_by(),
     )
 
 
-def _version() -> str:
+def created_by() -> str:
+    """The name and version of this release."""
     try:
-        return version("spark_nas")
+        return f"spark_nas {version('spark_nas')}"
     except PackageNotFoundError:  # run from the source tree, or from a zip on the path
-        return "(source tree)"
+        return "spark_nas (source tree)"
 
 
 def moments(arrays: Arrays, rows: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -199,7 +218,7 @@ def check_output(folder: DataFolder, overwrite: bool) -> None:
 
 def _ours(folder: DataFolder, entry: pyarrow.fs.FileInfo) -> bool:
     name = entry.base_name
-    if name in (FILE_NAME, STAGING) or (name.startswith(".descriptor.") and name.endswith(".tmp")):
+    if name in (FILE_NAME, VOCABULARY, STAGING) or (name.startswith(".descriptor.") and name.endswith(".tmp")):
         return True
     is_split = name in SPLITS and entry.type == pyarrow.fs.FileType.Directory
     return is_split and all(map(_shard_like, files_below(folder, name, recursive=False)))
@@ -212,6 +231,7 @@ def _shard_like(entry: pyarrow.fs.FileInfo) -> bool:
 def _clear(folder: DataFolder) -> None:
     """Remove an older or interrupted data set, its descriptor first, so that half of one never looks whole."""
     folder.remove(FILE_NAME)
+    folder.remove(VOCABULARY)
     for name in (*SPLITS, STAGING):
         folder.remove_all(name)
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.fs  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from spark_nas.data.descriptor import Descriptor
+from spark_nas.data.descriptor import Layout
 from spark_nas.data.petastorm_compat import install
 from spark_nas.data.petastorm_pool import Tables
 from spark_nas.errors import DataError
@@ -40,14 +40,14 @@ class RowGroup(NamedTuple):
     position: int
     """Position among the row groups of the split, in stored order."""
     x: NDArray[np.generic]
-    """[rows, *input_shape]."""
+    """[rows, *row_shape]."""
     y: NDArray[np.int64]
     """[rows]."""
 
 
 def read_row_groups(
     filesystem: pyarrow.fs.FileSystem,
-    descriptor: Descriptor,
+    descriptor: Layout,
     split: str,
     *,
     order: Sequence[int] | None = None,
@@ -98,7 +98,7 @@ def _in_order(groups: Iterator[RowGroup], order: Sequence[int], where: str) -> I
 
 
 def _batches(
-    filesystem: pyarrow.fs.FileSystem, descriptor: Descriptor, split: str, seed: int | None, threads: int
+    filesystem: pyarrow.fs.FileSystem, descriptor: Layout, split: str, seed: int | None, threads: int
 ) -> Generator[_Columns, None, None]:
     install()
     # After install(), never before.
@@ -135,7 +135,7 @@ def _batches(
             reader.join()
 
 
-def _decode(columns: _Columns, descriptor: Descriptor, split: str, starts: dict[int, int]) -> RowGroup:
+def _decode(columns: _Columns, descriptor: Layout, split: str, starts: dict[int, int]) -> RowGroup:
     """Check one row group against the descriptor and see its bytes as arrays; nothing is copied."""
     where = f"split {split!r} of {descriptor.name!r}"
     ids, y = columns.id, columns.y
@@ -145,11 +145,11 @@ def _decode(columns: _Columns, descriptor: Descriptor, split: str, starts: dict[
         raise DataError(
             f"{where}: a row group of {len(ids)} rows is not one that the descriptor names; prepare the data again"
         )
-    if y.dtype != np.int64 or y.min() < 0 or y.max() >= len(descriptor.classes):
-        raise DataError(f"{where}: row group {index} has labels outside 0..{len(descriptor.classes) - 1}")
+    if y.dtype != np.int64 or y.min() < 0 or y.max() >= descriptor.labels:
+        raise DataError(f"{where}: row group {index} has labels outside 0..{descriptor.labels - 1}")
     content = _content(columns.x, descriptor.example_bytes, f"{where}: row group {index}")
     x = np.frombuffer(content, dtype=np.dtype(descriptor.dtype).newbyteorder("<"))
-    return RowGroup(index, x.reshape(len(ids), *descriptor.input_shape), y)
+    return RowGroup(index, x.reshape(len(ids), *descriptor.row_shape), y)
 
 
 def _content(x: pa.Array, width: int, where: str) -> pa.Buffer:

@@ -23,7 +23,7 @@ from spark_nas.engines.profiles import map_arguments
 from spark_nas.engines.session import is_connect
 from spark_nas.engines.spark_errors import FAILED_TASK, is_gone, is_python_error, is_refused, is_sparks, trouble
 from spark_nas.engines.task import describe
-from spark_nas.engines.worker import RESULT_SCHEMA, Assignment, Feed, FixedBatches, Payload, run_partition
+from spark_nas.engines.worker import NOT_STARTED, RESULT_SCHEMA, Assignment, Feed, FixedBatches, Payload, run_partition
 from spark_nas.errors import ClusterError, ClusterLost, SparkNasError
 from spark_nas.search.protocols import JobStore
 from spark_nas.search.records import Job, JobKey, Result
@@ -47,6 +47,8 @@ class Landing:
 
     results: tuple[Result, ...]
     """One for each job, in the order of the batches."""
+    not_started: tuple[Assignment, ...] = ()
+    """Those that the time of their batch was too short for; they have no result."""
     trouble: SparkNasError | None = None
     """Set when no task of this engine ever ran and none can, or Spark is gone: the search must stop and say so."""
 
@@ -64,9 +66,16 @@ class Launcher:
         description: str,
         profile: ResourceProfile | None = None,
         patience: float = 60.0,
+        seconds: float | None = None,
+        sparing: bool = False,
     ) -> None:
-        """`patience`: how many seconds a Spark Connect server may leave a call without an answer."""
+        """`patience`: how many seconds a Spark Connect server may leave a call without an answer.
+
+        `seconds`: how long a batch may go on beginning jobs; `sparing`: whether short jobs may leave their commit to
+        the driver's row, as long as nothing dies.
+        """
         self._session, self._payload, self._store = session, payload, store
+        self._seconds, self._sparing = seconds, sparing and store is not None
         self._description, self._more, self._patience = description, map_arguments(profile), patience
         self._group = f"spark-nas-{uuid.uuid4().hex[:12]}"
         self._flights: SimpleQueue[Batches | None] = SimpleQueue()
@@ -136,35 +145,43 @@ class Launcher:
             try:
                 landing = self._fly(batches)
             except Exception as error:  # a landing must come whatever happens, or `wait` would block for ever
-                landing = Landing((), ClusterError(f"the Spark engine failed: {describe(error)}"))
+                landing = Landing((), trouble=ClusterError(f"the Spark engine failed: {describe(error)}"))
             self._landed.put(landing)
 
     def _fly(self, batches: Batches) -> Landing:
         """Run a flight; when a task's death ends its Spark job, run the innocent partitions again without it."""
         board = [list(batch) for batch in batches]
         found: dict[JobKey, Result] = {}
+        waiting: set[JobKey] = set()
+        careful = not self._sparing
         for _ in range(1 + _RELAUNCHES):
             if self._closed:
                 break
             try:
-                rows = self._run(board)
+                rows = self._run(board, careful)
             except Exception as error:
                 if self._is_hopeless(error):
-                    return Landing((), trouble(error))
+                    return Landing((), trouble=trouble(error))
                 found |= self._committed(board, found)
-                found |= {j.key: _lost(j, n, error) for j, n in self._suspects(error, board, found)}
+                found |= {j.key: _lost(j, n, error) for j, n in self._suspects(error, board, found, careful)}
                 board = [rest for batch in board if (rest := [a for a in batch if a.job.key not in found])]
+                careful = True
                 if not board:
                     break
             else:
                 self._worked = True
-                found |= {result.job.key: result for result in map(result_from_json, rows)}
+                results = [result_from_json(row) for row in rows if row != NOT_STARTED]
+                found |= {result.job.key: result for result in results}
+                if len(rows) > len(results):
+                    waiting = {job.key for batch in board for job, _ in batch if job.key not in found}
                 break
-        return Landing(tuple(_found(found, job, attempt) for batch in batches for job, attempt in batch))
+        everything = [assignment for batch in batches for assignment in batch]
+        landed = tuple(_found(found, job, attempt) for job, attempt in everything if job.key not in waiting)
+        return Landing(landed, tuple(assignment for assignment in everything if assignment.job.key in waiting))
 
-    def _run(self, board: Batches) -> list[str]:
+    def _run(self, board: Batches, careful: bool) -> list[str]:
         """One stage, one partition a batch, one action."""
-        feed: Feed = FixedBatches.pack(board)
+        feed: Feed = FixedBatches.pack(board, careful=careful, seconds=self._seconds)
         jobs = sum(map(len, board))
         _label(self._session, self._group, f"{self._description}: {jobs} job{'s' * (jobs != 1)}")
         table = self._session.range(0, len(board), 1, len(board))
@@ -177,15 +194,20 @@ class Launcher:
             return True
         return not self._worked and (is_python_error(error) or is_refused(error))
 
-    def _suspects(self, error: Exception, board: Batches, found: Mapping[JobKey, Result]) -> list[Assignment]:
+    def _suspects(
+        self, error: Exception, board: Batches, found: Mapping[JobKey, Result], careful: bool
+    ) -> list[Assignment]:
         """Who may have ended the Spark job: of the batch whose task Spark gave up, the first without a commit.
 
-        An error of Python's on Spark Connect names no task: all are suspects then.
+        An error of Python's on Spark Connect names no task: all are suspects then. While jobs may go without a commit
+        nobody is suspected but a job alone: the next run, in which all commit, will tell.
         """
         match = None if self._closed else FAILED_TASK.search(str(error))
         known = match is not None and int(match[1]) < len(board)
         batches = [board[int(match[1])]] if match is not None and known else board
         unfinished = [assignment for batch in batches for assignment in batch if assignment.job.key not in found]
+        if not careful and len(unfinished) > 1 and not self._closed:
+            return []
         return unfinished[:1] if known and self._store is not None else unfinished
 
     def _committed(self, board: Batches, found: dict[JobKey, Result]) -> dict[JobKey, Result]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from spark_nas.engines.attempts import Attempts
 from spark_nas.engines.gpu import Place
+from spark_nas.engines.limits import Limits
 from spark_nas.engines.simulated import MemoryStore
-from spark_nas.engines.task import Limits, run_job
+from spark_nas.engines.task import run_job
 from spark_nas.errors import OptionError
 from spark_nas.search.protocols import Evaluator, JobStore
 from spark_nas.search.records import Job, Result

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from spark_nas.engines.channel.client import Client, Door
 from spark_nas.engines.channel.frames import ChannelError
 from spark_nas.engines.channel.records import Ending
 from spark_nas.engines.session import is_local
 from spark_nas.engines.task import describe
-from spark_nas.engines.worker import RESULT_SCHEMA, Payload, Work, run_partition
+from spark_nas.engines.worker import RESULT_SCHEMA, Keep, Payload, Work, run_partition
 from spark_nas.errors import ClusterError
 from spark_nas.search.records import Job, Result
 from spark_nas.search.wire import job_from_json, result_to_json
@@ -41,10 +41,13 @@ class ChannelFeed:
     door: Door
     session: int
 
-    def run(self, partition: int, work: Work) -> Iterator[str]:
+    careful: ClassVar[bool] = False
+
+    def run(self, partition: int, work: Work, keep: Keep) -> Iterator[str]:
         """Work until the driver ends the session or is gone; nothing returns through Spark.
 
-        Raises ChannelError when there is no getting through to the driver.
+        A result that finds the driver gone is committed, however short its job was. Raises ChannelError when there is
+        no getting through to the driver.
         """
         with Client(self.door, self.session, f"{socket.gethostname()}/{os.getpid()}") as client:
             for text, attempt in client.jobs():
@@ -52,9 +55,11 @@ class ChannelFeed:
                 result = work(job, attempt)
                 seconds = time.monotonic() - began
                 try:
-                    client.deliver(job.key, seconds, result_to_json(result))
+                    delivered = client.deliver(job.key, seconds, result_to_json(result))
                 except ChannelError as error:
-                    client.deliver(job.key, seconds, result_to_json(_too_long(job, result, error)))
+                    delivered = client.deliver(job.key, seconds, result_to_json(_too_long(job, result, error)))
+                if not delivered:
+                    keep(result)
         yield from ()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -188,6 +189,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._commits: dict[JobKey, tuple[Result, bytes | None]] = {}
         self._kept: dict[JobKey, bytes] = {}
+        self._name = uuid.uuid4().hex
 
     def committed(self, key: JobKey) -> Result | None:
         """The committed result of a job, or None."""
@@ -205,6 +207,10 @@ class MemoryStore:
         if checkpoint is None:
             raise JobError(f"job {tuple(key)} left no checkpoint")
         return checkpoint
+
+    def origin(self, key: JobKey) -> str:
+        """This store's own name, and the job's."""
+        return f"memory:{self._name}/{key.trial_id}/{key.rung}"
 
     def keep(self, key: JobKey, state: bytes) -> None:
         """Keep a recovery checkpoint until the job is committed."""
@@ -231,6 +237,9 @@ class _Workspace:
 
     def load(self) -> bytes | None:
         return self._store.checkpoint(self._job.start_from) if self._job.start_from is not None else None
+
+    def origin(self) -> str | None:
+        return self._store.origin(self._job.start_from) if self._job.start_from is not None else None
 
     def save(self, checkpoint: bytes) -> None:
         self.saved = checkpoint

@@ -16,9 +16,9 @@ from spark_nas.engines.attempts import Attempts
 from spark_nas.engines.batching import AutoBatch, Lookahead
 from spark_nas.engines.channel.records import Terms
 from spark_nas.engines.launcher import Launcher
+from spark_nas.engines.limits import Limits
 from spark_nas.engines.pulling import PullingEngine, Spark
 from spark_nas.engines.session import Session, is_connect, slots_of, stage_profile, stop_session
-from spark_nas.engines.task import Limits
 from spark_nas.engines.worker import Assignment, Payload
 from spark_nas.errors import OptionError
 from spark_nas.search.protocols import Engine, Evaluator, JobStore
@@ -26,6 +26,11 @@ from spark_nas.search.records import Job, Result
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+_LINE = 2
+"""Batches of short jobs in line for each session: one that runs, and one that Spark starts when it has ended."""
+_GATHER_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class SparkAsync:
     checkpoint_seconds: float | None = 60.0
     """Seconds between the recovery checkpoints of a job, written at the end of an epoch: what a job that dies may lose
     and train again. None writes none."""
+    commit_seconds: float = 1.0
+    """A job that leaves no checkpoint and took less time is committed by its row alone: where a driver or a worker
+    dies, such jobs may be run again. 0 commits every job by itself, at once."""
     require_gpu: bool = False
     """Whether a job that was given no usable GPU fails instead of running on the CPU."""
     spark: Session = field(default_factory=Session)
@@ -78,7 +86,7 @@ class SparkAsync:
             raise OptionError("batch_seconds", self.batch_seconds, "give at least 0")
         if self.max_batch < 1:
             raise OptionError("max_batch", self.max_batch, "give at least 1")
-        Limits(self.time_limit, self.checkpoint_seconds)
+        self._limits()
 
     def build(self, evaluator: Evaluator, store: JobStore | None = None, spark: SparkSession | None = None) -> Engine:
         """The engine, in the given session or the one that `self.spark` opens.
@@ -93,6 +101,9 @@ class SparkAsync:
                 stop_session(session)
             raise
 
+    def _limits(self) -> Limits:
+        return Limits(self.time_limit, self.checkpoint_seconds, commit_seconds=self.commit_seconds)
+
     def _engine(self, evaluator: Evaluator, store: JobStore | None, session: SparkSession, ours: bool) -> Engine:
         if is_connect(session) and self.channel == "on":
             raise OptionError(
@@ -100,22 +111,25 @@ class SparkAsync:
             )
         profile = stage_profile(session, self.spark.profile)
         slots = slots_of(session, self.slots, self.spark.wait_seconds, profile)
-        limits = Limits(self.time_limit, self.checkpoint_seconds)
-        payload = Payload.pack(evaluator, store, limits, self.require_gpu)
+        payload = Payload.pack(evaluator, store, self._limits(), self.require_gpu)
         if self.channel == "off" or is_connect(session):
-            batching = AutoBatch(self.batch_seconds, self.max_batch)
+            # Spark queues what is submitted ahead; only where all of the cluster is ours anyway do slots stay as many.
+            line = _LINE if self.slots is None and not is_connect(session) else 1
             launcher = Launcher(
                 session,
                 payload,
                 store,
-                threads=slots,
+                threads=slots * line,
                 description="spark_nas session",
                 profile=profile,
                 patience=self.spark.wait_seconds,
+                seconds=self.batch_seconds or None,
+                sparing=self.commit_seconds > 0,
             )
-            return BatchingEngine(session, launcher, batching, slots=slots, ours=ours)
+            batching = AutoBatch(self.batch_seconds / line, self.max_batch)
+            return BatchingEngine(session, launcher, batching, slots=slots, line=line, ours=ours)
         lookahead = Lookahead(slots, self.batch_seconds, self.max_batch)
-        terms = Terms(self.idle_seconds, self.lease_seconds, self.silence_seconds)
+        terms = Terms(self.idle_seconds, self.lease_seconds, self.silence_seconds, _GATHER_SECONDS)
         return PullingEngine(
             Spark(session, profile, ours),
             payload,
@@ -140,10 +154,15 @@ class BatchingEngine:
         batching: AutoBatch,
         *,
         slots: int,
+        line: int,
         ours: bool,
     ) -> None:
-        """`slots` sessions at a time; `ours`: whether the Spark session ends with the engine."""
+        """`slots` sessions at a time, of short batches up to `line` times as many submitted to Spark.
+
+        `ours`: whether the Spark session ends with the engine.
+        """
         self._session, self._ours, self._sessions, self._batching = session, ours, slots, batching
+        self._line = line
         self._launcher = launcher
         self._attempts = Attempts()
         self._pending: deque[Assignment] = deque()
@@ -151,8 +170,8 @@ class BatchingEngine:
 
     @property
     def slots(self) -> int:
-        """Sessions times the size of a batch: grows while jobs turn out to be short."""
-        return self._sessions * self._batching.size
+        """Flights times the size of a batch: grows while jobs turn out to be short."""
+        return self._flights * self._batching.size
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Start jobs on idle slots; the rest wait for one."""
@@ -169,6 +188,7 @@ class BatchingEngine:
         self._flying -= 1
         if all(result.status != "lost" for result in landing.results):
             self._batching.observe(landing.results)
+        self._pending.extendleft(reversed(landing.not_started))
         self._fill()
         return list(landing.results)
 
@@ -180,7 +200,12 @@ class BatchingEngine:
         if self._ours:
             stop_session(self._session)
 
+    @property
+    def _flights(self) -> int:
+        """How many Spark jobs to keep submitted: long jobs are decided on as late as possible, and wait for none."""
+        return self._sessions * (self._line if self._batching.size > 1 else 1)
+
     def _fill(self) -> None:
-        while self._pending and self._flying < self._sessions:
-            self._launcher.launch([self._batching.take(self._pending, self._sessions - self._flying)])
+        while self._pending and self._flying < self._flights:
+            self._launcher.launch([self._batching.take(self._pending, self._flights - self._flying)])
             self._flying += 1

@@ -2,6 +2,8 @@
 
     committed already? -> return that    else evaluate -> commit -> return the winner's result
 
+A short job that leaves no checkpoint may leave its commit to the driver's row (`Limits.commit_seconds`).
+
 Nothing an evaluator raises can end the task: it becomes a failed result (DESIGN.md 5), or a lost one where it tells
 of the machine and not of the job. A failed result is not committed. It becomes final when the driver appends its row;
 a driver that dies before that asks for the job again on resuming, and the job gets another chance that nobody can
@@ -21,15 +23,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import ParamSpec, TypeVar
 
 from spark_nas.engines.faults import is_machines_fault
 from spark_nas.engines.gpu import Place
+from spark_nas.engines.limits import Limits
 from spark_nas.engines.watchdog import guard, in_spark_worker
-from spark_nas.errors import JobError, OptionError, TimeLimitExceeded
+from spark_nas.errors import JobError, TimeLimitExceeded
 from spark_nas.search.protocols import Evaluator, JobStore
 from spark_nas.search.records import Architecture, CurvePoint, Job, Outcome, Result, Status
 
@@ -39,30 +41,6 @@ _log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a job may use."""
-
-    seconds: float | None = None
-    """Wall time of one job; None for no limit."""
-    checkpoint_seconds: float | None = None
-    """At the end of an epoch so many seconds after the last, a recovery checkpoint is written; None writes none."""
-    grace: float | None = None
-    """Seconds beyond the limit after which a job that does not look at the time is killed with its process; None
-    takes 5, or a tenth of the limit where that is more."""
-
-    def __post_init__(self) -> None:
-        if self.seconds is not None and not self.seconds > 0:
-            raise OptionError("time_limit", self.seconds, "give seconds greater than 0, or leave it out")
-        if self.checkpoint_seconds is not None and not self.checkpoint_seconds >= 0:
-            raise OptionError("checkpoint_seconds", self.checkpoint_seconds, "give seconds of at least 0, or null")
-
-    @property
-    def patience(self) -> float:
-        """The grace, in seconds."""
-        return self.grace if self.grace is not None else max(5.0, (self.seconds or 0.0) / 10)
 
 
 class StoreFailed(Exception):
@@ -87,6 +65,8 @@ class JobWorkspace:
         self.started_at = datetime.now(UTC)
         self.checkpoint: bytes | None = None
         """What the evaluator saved last; invisible to others until the commit."""
+        self.has_traces = False
+        """Whether there is a recovery checkpoint, which the job's commit removes."""
 
     @property
     def device(self) -> str:
@@ -107,6 +87,11 @@ class JobWorkspace:
             raise JobError(f"job {tuple(self._job.key)} starts from {tuple(start)}, but this engine has no store")
         return _reach(self._store.checkpoint, start)
 
+    def origin(self) -> str | None:
+        """A name for what `load` returns, unlike that of any other; None where there is nothing to load."""
+        start = self._job.start_from
+        return None if start is None or self._store is None else _reach(self._store.origin, start)
+
     def save(self, checkpoint: bytes) -> None:
         """Leave the job's checkpoint; a second one replaces the first."""
         if not isinstance(checkpoint, bytes):
@@ -117,7 +102,9 @@ class JobWorkspace:
         """What an earlier attempt at this job has kept; None where none are kept (`checkpoint_seconds`)."""
         if self._store is None or self._limits.checkpoint_seconds is None:
             return None
-        return _reach(self._store.kept, self._job.key)
+        kept = _reach(self._store.kept, self._job.key)
+        self.has_traces = self.has_traces or kept is not None
+        return kept
 
     def keep(self, state: Callable[[], bytes]) -> None:
         """Write a recovery checkpoint if it is due. A store out of reach, or full, costs no more than the checkpoint.
@@ -128,6 +115,7 @@ class JobWorkspace:
         if self._store is None or interval is None or self._clock() - self._kept < interval:
             return
         content = state()
+        self.has_traces = True
         try:
             self._store.keep(self._job.key, content)
         except Exception as error:  # the commit decides whether the job is lost
@@ -155,12 +143,14 @@ def run_job(
     *,
     place: Place,
     expendable: bool | None = None,
+    careful: bool = False,
 ) -> Result:
     """The result of a job; never raises, save for KeyboardInterrupt.
 
     `completed` is committed (with a store), `failed` is the job's own failure, `lost` means that the store could
     not be reached or the machine failed: the driver submits the job again. In an `expendable` process (by default:
     one that runs a Spark task) a job that hangs beyond its time limit ends with the process, as a committed failure.
+    `careful` commits a job however short it was, as it does any attempt but the first.
     """
     limits = limits or Limits()
     workspace = JobWorkspace(job, store, limits, place)
@@ -180,11 +170,19 @@ def run_job(
         with guard(limits.seconds if expendable else None, limits.patience, last_words):
             outcome = evaluator.evaluate(job, workspace)
         completed = result("completed", outcome)
-        return completed if store is None else _reach(store.commit, completed, workspace.checkpoint)
+        if store is None or not (careful or attempt > 1 or _deserves_commit(completed, workspace, limits)):
+            return completed
+        return _reach(store.commit, completed, workspace.checkpoint)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the job's edge: the only broad catch. Native code may raise anything
         return result(*_verdict(error))
+
+
+def _deserves_commit(result: Result, workspace: JobWorkspace, limits: Limits) -> bool:
+    """Whether losing the job before its row is written would cost more than the commit, or a checkpoint needs it."""
+    traces = workspace.checkpoint is not None or workspace.has_traces
+    return traces or result.seconds >= limits.commit_seconds
 
 
 def _verdict(error: BaseException) -> tuple[Status, None, str]:

@@ -7,14 +7,18 @@ closure holds data only: the payload (evaluator and store, cloudpickled once an 
 from __future__ import annotations
 
 import json
+import logging
+import math
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from spark_nas.engines.gpu import place_of_task
-from spark_nas.engines.task import Limits, run_job
+from spark_nas.engines.limits import Limits
+from spark_nas.engines.task import run_job
 from spark_nas.search.protocols import Evaluator, JobStore
 from spark_nas.search.records import Job, Result
 from spark_nas.search.wire import job_from_json, job_to_json, result_to_json
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
 
 RESULT_SCHEMA = "result string"
+_log = logging.getLogger(__name__)
+NOT_STARTED = ""
+"""Stands where the result of a job would, that its batch has not come to."""
 
 
 class Assignment(NamedTuple):
@@ -34,6 +41,8 @@ class Assignment(NamedTuple):
 
 Work = Callable[[Job, int], Result]
 """Runs a job as the given attempt; never raises."""
+Keep = Callable[[Result], None]
+"""Commits a result that nobody took, in case its job was too short to have been committed; never raises."""
 
 
 class Feed(Protocol):
@@ -43,7 +52,12 @@ class Feed(Protocol):
     on which a task asks the driver for its next job and hands in each result at once (DESIGN.md 5).
     """
 
-    def run(self, partition: int, work: Work) -> Iterator[str]:
+    @property
+    def careful(self) -> bool:
+        """Whether every job is to be committed, however short (`Limits.commit_seconds`)."""
+        ...
+
+    def run(self, partition: int, work: Work, keep: Keep) -> Iterator[str]:
         """Do the work of a partition, one job at a time; yields what is to return through Spark."""
         ...
 
@@ -54,18 +68,25 @@ class FixedBatches:
 
     packed: bytes
     """Compressed JSON: 10,000 NAS-Bench-201 jobs are a few hundred kB instead of 5 MB."""
+    careful: bool = True
+    """Whether every job is to be committed, however short."""
+    seconds: float | None = None
+    """After so long no job of a batch is begun, but its first: the rest come back as `NOT_STARTED`. None: no limit."""
 
     @staticmethod
-    def pack(batches: Sequence[Sequence[Assignment]]) -> FixedBatches:
+    def pack(
+        batches: Sequence[Sequence[Assignment]], *, careful: bool = True, seconds: float | None = None
+    ) -> FixedBatches:
         """One batch for each partition, in order."""
         raw = [[[job_to_json(job), attempt] for job, attempt in batch] for batch in batches]
-        return FixedBatches(zlib.compress(json.dumps(raw).encode(), level=1))
+        return FixedBatches(zlib.compress(json.dumps(raw).encode(), level=1), careful, seconds)
 
-    def run(self, partition: int, work: Work) -> Iterator[str]:
+    def run(self, partition: int, work: Work, keep: Keep) -> Iterator[str]:
         """The partition's batch, in order; every result returns through Spark."""
-        again = retries()
-        for text, attempt in _unpack(self.packed)[partition]:
-            yield result_to_json(work(job_from_json(text), attempt + again))
+        again, until = retries(), time.monotonic() + (math.inf if self.seconds is None else self.seconds)
+        for number, (text, attempt) in enumerate(_unpack(self.packed)[partition]):
+            late = number > 0 and time.monotonic() > until
+            yield NOT_STARTED if late else result_to_json(work(job_from_json(text), attempt + again))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +119,21 @@ def run_partition(payload: Payload, feed: Feed, rows: Iterator[pa.RecordBatch]) 
     place = place_of_task(require_gpu)
 
     def work(job: Job, attempt: int) -> Result:
-        return run_job(job, evaluator, store, limits, attempt, place=place)
+        return run_job(job, evaluator, store, limits, attempt, place=place, careful=feed.careful)
 
+    keep = partial(keep_result, store)
     for partition in partitions:
-        for row in feed.run(partition, work):
+        for row in feed.run(partition, work, keep):
             yield pa.RecordBatch.from_arrays([pa.array([row], pa.string())], names=["result"])
+
+
+def keep_result(store: JobStore | None, result: Result) -> None:
+    """Commit a completed result, whose checkpoint, if it left one, has been committed; never raises."""
+    if store is not None and result.status == "completed":
+        try:
+            store.commit(result, None)
+        except Exception as error:  # it is not worse off than with a driver that dies a little later
+            _log.warning("the result of job %s is lost: %s", tuple(result.job.key), error)
 
 
 def retries() -> int:

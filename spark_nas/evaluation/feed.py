@@ -1,8 +1,13 @@
-"""Batches of a data set as the network wants them: on its device, normalised, augmented for training."""
+"""Batches of a data set as the network wants them: on its device, normalised, augmented for training.
+
+What the loop asks of a feed is `Batches`; `Feed` gives examples, and `text_feed.TextFeed` windows of a running text.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +19,37 @@ from spark_nas.search.protocols import Dataset
 from spark_nas.search.records import derive_seed
 
 NumpyBatch = tuple[NDArray[np.generic], NDArray[np.int64]]
+
+
+class Batches(Protocol):
+    """What training and measuring need of a feed."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        ...
+
+    def rows(self, splits: Sequence[str]) -> int:
+        """Number of examples (of a text: tokens) of several splits together."""
+        ...
+
+    def steps(self, splits: Sequence[str], batch_size: int) -> int:
+        """The length of an epoch in batches, which schedules divide by."""
+        ...
+
+    def stored(self, split: str, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over a split in its stored order, as it is measured."""
+        ...
+
+    def shuffled(
+        self, splits: Sequence[str], batch_size: int, seed: int, epoch: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """One training epoch; whatever is random in it is a function of (seed, epoch) alone."""
+        ...
+
+    def share(self, x: Tensor) -> float:
+        """By what the learning rate of this batch is multiplied."""
+        ...
 
 
 class Feed:
@@ -35,6 +71,14 @@ class Feed:
     def rows(self, splits: Sequence[str]) -> int:
         """Number of examples of several splits together."""
         return sum(self._dataset.rows(split) for split in splits)
+
+    def steps(self, splits: Sequence[str], batch_size: int) -> int:
+        """Batches of an epoch. Of several splits each may end in a short batch, which is not counted for each."""
+        return math.ceil(self.rows(splits) / batch_size)
+
+    def share(self, x: Tensor) -> float:
+        """1: every batch of images learns at the full rate, short ones too."""
+        return 1.0
 
     def stored(self, split: str, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """A split in its stored order, normalised only."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,9 +19,11 @@ from torch import Tensor, nn, optim
 
 from spark_nas.errors import Diverged
 from spark_nas.evaluation.determinism import seed_torch
-from spark_nas.evaluation.feed import Feed
-from spark_nas.evaluation.oneshot.protocol import Batch, Gates, OneShotMethod
+from spark_nas.evaluation.feed import Batches
+from spark_nas.evaluation.norms import batch_statistics, norms_of
+from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Method, Valid
 from spark_nas.evaluation.optimisers import learning_rate, set_learning_rate
+from spark_nas.evaluation.sequences import CarriedStates, reset
 
 if TYPE_CHECKING:
     from spark_nas.evaluation.training import Training
@@ -39,7 +42,7 @@ class Course:
     """What stays the same over all epochs of a training."""
 
     options: Training
-    feed: Feed
+    feed: Batches
     train_on: tuple[str, ...]
     """The splits whose rows are an epoch."""
     seed: int
@@ -49,8 +52,43 @@ class Course:
     """Called each batch; raises when the job has run too long."""
 
 
+@dataclass
+class Lesson:
+    """`protocol.Learner`: the training under way."""
+
+    network: nn.Module
+    optimiser: optim.Optimizer
+    options: Training
+    horizon: int
+    epochs: float = 0.0
+    _carried: CarriedStates = field(default_factory=CarriedStates)
+
+    def __post_init__(self) -> None:
+        self._norms = norms_of(self.network)
+
+    @property
+    def clip_norm(self) -> float:
+        """Largest norm of a weight gradient; 0 clips none."""
+        return self.options.clip_norm
+
+    def loss(self, batch: Batch, gates: Gates | None) -> Tensor:
+        """The training loss of a batch; running statistics, and what a sequence carries over, are as before."""
+        with batch_statistics(self._norms), self._carried.aside(self.network, batch.split):
+            return loss_of(self.network, batch, gates, self.options)[0]
+
+    def logits(self, batch: Batch, gates: Gates | None) -> Tensor:
+        """The network's answer, [len(y), classes]."""
+        with batch_statistics(self._norms), self._carried.aside(self.network, batch.split):
+            return run(self.network, batch.x, gates, self.options.precision)[0]
+
+    def next_valid(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch; the validation stream goes on from where its last one left it."""
+        self._carried.advance("valid")
+        return next(batches)
+
+
 def fit(
-    network: nn.Module, method: OneShotMethod, optimiser: optim.Optimizer, course: Course, epochs: range
+    network: nn.Module, method: Method, optimiser: optim.Optimizer, course: Course, epochs: range
 ) -> Iterator[tuple[int, Measured, float]]:
     """Train, and after each epoch yield its number (from 0), training loss and error, and first learning rate.
 
@@ -58,27 +96,39 @@ def fit(
     Raises Diverged at the first loss that is not finite.
     """
     options, feed = course.options, course.feed
-    steps = math.ceil(feed.rows(course.train_on) / options.batch_size)
     for epoch in epochs:
         seed_torch(feed.device, course.seed, "epoch", epoch)
         network.train()
+        reset(network)
         set_drop_path(network, options.drop_path * epoch / course.horizon)
-        valid_batches = _valid_batches(method, course, epoch)
-        seen, wrong, total = 0, 0, 0.0
-        for step, (x, y) in enumerate(feed.shuffled(course.train_on, options.batch_size, course.seed, epoch)):
-            if len(y) == 1 < options.batch_size:
-                continue  # a left-over of one example has no batch statistics to normalise by
-            course.check_time()
-            set_learning_rate(optimiser, learning_rate(options, epoch + step / steps, course.horizon))
-            method.step(network, (x, y), next(valid_batches))
-            loss, logits = loss_of(network, x, y, method.gates(), options)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise Diverged(f"training loss became {value} in epoch {epoch + 1}, step {step + 1} of {steps}")
-            descend(loss, network, optimiser, options.clip_norm)
-            seen, total = seen + len(y), total + value * len(y)
-            wrong += int((logits.detach().argmax(1) != y).sum())
-        yield epoch, Measured(total / seen, wrong / seen), learning_rate(options, epoch, course.horizon)
+        lesson = Lesson(network, optimiser, options, course.horizon)
+        batches = _valid_batches(course, epoch)
+        valid = lambda lesson=lesson, batches=batches: lesson.next_valid(batches)  # noqa: E731
+        yield epoch, _train_epoch(lesson, method, course, epoch, valid), learning_rate(options, epoch, course.horizon)
+
+
+def _train_epoch(lesson: Lesson, method: Method, course: Course, epoch: int, valid: Valid) -> Measured:
+    options, feed = course.options, course.feed
+    steps = feed.steps(course.train_on, options.batch_size)
+    seen, wrong, total = 0, 0, 0.0
+    for step, (x, y) in enumerate(feed.shuffled(course.train_on, options.batch_size, course.seed, epoch)):
+        if len(y) == 1 < options.batch_size:
+            continue  # a left-over of one example has no batch statistics to normalise by
+        course.check_time()
+        batch, lesson.epochs = Batch(x, y), epoch + step / steps
+        rate = learning_rate(options, lesson.epochs, course.horizon) * feed.share(x)
+        set_learning_rate(lesson.optimiser, rate)
+        method.step(lesson, batch, valid)
+        loss, logits = loss_of(lesson.network, batch, method.gates(), options)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise Diverged(f"training loss became {value} in epoch {epoch + 1}, step {step + 1} of {steps}")
+        descend(loss, lesson.network, lesson.optimiser, options.clip_norm)
+        seen, total = seen + len(y), total + value * len(y)
+        wrong += int((logits.detach().argmax(1) != y).sum())
+    lesson.epochs = epoch + 1
+    method.finish_epoch(lesson, valid)
+    return Measured(total / seen, wrong / seen)
 
 
 def descend(loss: Tensor, network: nn.Module, optimiser: optim.Optimizer, clip_norm: float) -> None:
@@ -91,12 +141,12 @@ def descend(loss: Tensor, network: nn.Module, optimiser: optim.Optimizer, clip_n
     optimiser.step()
 
 
-def loss_of(network: nn.Module, x: Tensor, y: Tensor, gates: Gates | None, options: Training) -> tuple[Tensor, Tensor]:
+def loss_of(network: nn.Module, batch: Batch, gates: Gates | None, options: Training) -> tuple[Tensor, Tensor]:
     """The scalar training loss and the logits [B, classes]; a network may return (logits, auxiliary logits)."""
-    logits, auxiliary = run(network, x, gates, options.precision)
-    loss = F.cross_entropy(logits, y, label_smoothing=options.label_smoothing)
+    logits, auxiliary = run(network, batch.x, gates, options.precision)
+    loss = F.cross_entropy(logits, batch.y, label_smoothing=options.label_smoothing)
     if auxiliary is not None and options.auxiliary_weight > 0:
-        extra = F.cross_entropy(auxiliary, y, label_smoothing=options.label_smoothing)
+        extra = F.cross_entropy(auxiliary, batch.y, label_smoothing=options.label_smoothing)
         loss = loss + options.auxiliary_weight * extra
     return loss, logits
 
@@ -112,13 +162,26 @@ def run(network: nn.Module, x: Tensor, gates: Gates | None, precision: str) -> t
 
 
 @torch.inference_mode()
-def measure(network: nn.Module, gates: Gates | None, course: Course, split: str) -> Measured:
-    """Plain cross-entropy and error of a split, in its stored order. Raises Diverged when not finite."""
+def measure(
+    network: nn.Module,
+    gates: Callable[[], Gates | None],
+    course: Course,
+    split: str,
+    *,
+    batch_size: int | None = None,
+    batches: int | None = None,
+) -> Measured:
+    """Plain cross-entropy and error of a split in its stored order, or of its first `batches` only.
+
+    `gates` is asked for each batch. Raises Diverged when the loss is not finite.
+    """
     network.eval()
+    reset(network)
+    size = batch_size or course.options.evaluation_batch_size
     seen, wrong, total = 0, 0, 0.0
-    for x, y in course.feed.stored(split, course.options.evaluation_batch_size):
+    for x, y in islice(course.feed.stored(split, size), batches):
         course.check_time()
-        logits, _ = run(network, x, gates, course.options.precision)
+        logits, _ = run(network, x, gates(), course.options.precision)
         total += F.cross_entropy(logits, y, reduction="sum").item()
         wrong += int((logits.argmax(1) != y).sum())
         seen += len(y)
@@ -134,11 +197,10 @@ def set_drop_path(network: nn.Module, rate: float) -> None:
             vars(module)["drop_path"] = rate
 
 
-def _valid_batches(method: OneShotMethod, course: Course, epoch: int) -> Iterator[Batch | None]:
-    """Endless validation batches for a method that learns from them; otherwise endless None."""
-    if not method.needs_valid:
-        while True:
-            yield None
+def _valid_batches(course: Course, epoch: int) -> Iterator[Batch]:
+    """Endless validation batches; none is read before it is asked for."""
     for again in range(2**31):
         # Each pass over the split has an order of its own, told apart from the training split's by its seed.
-        yield from course.feed.shuffled(("valid",), course.options.batch_size, course.seed, epoch * 2**20 + again)
+        order = epoch * 2**20 + again
+        for x, y in course.feed.shuffled(("valid",), course.options.batch_size, course.seed, order):
+            yield Batch(x, y, "valid")

@@ -2,21 +2,110 @@
 
 The rate is a pure function of progress, never of how a trial was cut into jobs, so a schedule has no state.
 Cosine: Loshchilov & Hutter 2017 without restarts; step: He et al. 2016, section 4.2; linear warm-up: Goyal et al.
-2017, section 2.2.
+2017, section 2.2. Averaged SGD: Merity et al. 2018 (AWD-LSTM), section 3, Algorithm 1.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from torch import nn, optim
+import torch
+from torch import Tensor, nn, optim
 
 if TYPE_CHECKING:
     from spark_nas.evaluation.training import Training
 
 Maker = Callable[[Iterable[nn.Parameter], "Training"], optim.Optimizer]
+
+
+class AveragedSGD(optim.SGD):
+    """Plain SGD until the watched loss stops falling, and from then on also the mean of the weights after each step.
+
+    It begins to average after the first epoch whose loss is worse than the best of all epochs but the last
+    `non_monotone` before it: the released AWD-LSTM's reading of the paper's trigger. The steps themselves are those of
+    SGD throughout (ASGD with a constant rate), so whether the averages are kept changes nothing of the training; they
+    are what is measured, see `averaged`. A weight without a gradient is neither stepped nor averaged.
+
+    Losses and averages are part of `state_dict()`, in tensors, lists and numbers only.
+
+    Args:
+        parameters: the weights.
+        lr: learning rate.
+        weight_decay: as L2 in the gradient.
+        non_monotone: epochs that are not looked at, at least 1.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, non_monotone: int) -> None:
+        super().__init__(parameters, lr=lr, weight_decay=weight_decay, foreach=True)
+        # Kept in the first group, as `state_dict` keeps what the groups hold, and nothing else of an optimiser.
+        self.param_groups[0].update(non_monotone=non_monotone, losses=[], averaging=False)
+
+    @property
+    def averaging(self) -> bool:
+        """Whether it has begun to average."""
+        return bool(self.param_groups[0]["averaging"])
+
+    def observe(self, loss: float) -> None:
+        """Take note of an epoch's loss, and decide whether to average from here on."""
+        first = self.param_groups[0]
+        if first["averaging"]:
+            return
+        older = first["losses"][: -first["non_monotone"]]
+        first["averaging"] = bool(older) and loss > min(older)
+        first["losses"].append(loss)
+
+    def step(self, closure: Any = None) -> Any:  # noqa: ANN401 - as torch has it
+        """One step of SGD; then, once it averages, the mean of each weight that has moved goes on."""
+        loss = super().step(closure)
+        if self.averaging:
+            with torch.no_grad():
+                self._average()
+        return loss
+
+    def _average(self) -> None:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                state = self.state[weight]
+                state["averaged"] = state.get("averaged", 0) + 1
+                if state["averaged"] == 1:
+                    state["average"] = weight.detach().clone()
+                else:
+                    state["average"].lerp_(weight, 1 / state["averaged"])
+
+
+def observe(optimiser: optim.Optimizer, loss: float) -> None:
+    """Tell an optimiser what was measured after an epoch; only averaged SGD listens."""
+    if isinstance(optimiser, AveragedSGD):
+        optimiser.observe(loss)
+
+
+@contextmanager
+def averaged(optimiser: optim.Optimizer) -> Iterator[None]:
+    """Within, the weights are their averages, where there are any; afterwards they are bit for bit what they were."""
+    averages = {
+        weight: optimiser.state[weight]["average"]
+        for group in optimiser.param_groups
+        for weight in group["params"]
+        if isinstance(optimiser, AveragedSGD) and "average" in optimiser.state.get(weight, {})
+    }
+    kept = {weight: weight.detach().clone() for weight in averages}
+    _assign(averages)
+    try:
+        yield
+    finally:
+        _assign(kept)
+
+
+@torch.no_grad()
+def _assign(values: Mapping[nn.Parameter, Tensor]) -> None:
+    for weight, value in values.items():
+        weight.copy_(value)
+
 
 # `fused` and `foreach` update all parameters in one call: cheaper for small networks on a CPU too.
 OPTIMISERS: dict[str, Maker] = {
@@ -48,6 +137,12 @@ OPTIMISERS: dict[str, Maker] = {
         momentum=options.momentum,
         weight_decay=options.weight_decay,
         foreach=True,
+    ),
+    "averaged_sgd": lambda parameters, options: AveragedSGD(
+        parameters,
+        lr=options.learning_rate,
+        weight_decay=options.weight_decay,
+        non_monotone=options.non_monotone,
     ),
 }
 

@@ -39,6 +39,10 @@ RECIPE_KEYS = frozenset(
         "cutout",
         "drop_path",
         "auxiliary_weight",
+        "horizon",
+        "non_monotone",
+        "bptt",
+        "variable_bptt",
     }
 )
 """The options below that a trial's recipe may override."""
@@ -48,7 +52,7 @@ RECIPE_KEYS = frozenset(
 class Training:
     """How trials are trained and judged; a trial's recipe overrides the options in `RECIPE_KEYS`."""
 
-    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "averaged_sgd"] = "sgd"
     learning_rate: float = 0.025
     """At its highest."""
     minimum_learning_rate: float = 0.0
@@ -81,10 +85,24 @@ class Training:
     """Probability of dropping a path, reached linearly over max_resource (DARTS: 0.2)."""
     auxiliary_weight: float = 0.0
     """Weight of the auxiliary head's loss in networks that have one (DARTS: 0.4)."""
+    non_monotone: int = 5
+    """Of averaged SGD: it averages from where the watched loss is worse than the best of all but so many epochs."""
+    bptt: int = 35
+    """Tokens of a text over which the gradient is propagated back at a time."""
+    variable_bptt: bool = False
+    """Whether these windows vary in length while training, as in AWD-LSTM."""
+    horizon: int = 0
+    """Epochs that the schedules of learning rate and drop-path span; 0 stands for the scheduler's max_resource."""
     objective: Literal["error", "loss"] = "error"
     """What a trial is ranked by, on the validation split: share of wrong answers, or cross-entropy."""
     evaluation_batch_size: int = 1000
-    """Examples at a time when a split is only measured; a matter of memory, not of the result."""
+    """Examples at a time when a split is only measured: a matter of memory alone, but for `shared_norm: batch`."""
+    score_batches: int = 10
+    """Validation minibatches on which an architecture is first scored with shared weights; 0 takes the whole split."""
+    score_batch_size: int = 64
+    """Examples (columns of text) in each of them, and in those of the whole split."""
+    shared_norm: Literal["batch", "running"] = "batch"
+    """What batch norms of a supernet go by when it is measured: each batch, or the running statistics of all paths."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the forward pass (autocast); weights and loss stay float32."""
     channels_last: bool = False
@@ -176,7 +194,7 @@ _INCREASING: tuple[str, Callable[[Any], bool]] = (
     lambda value: list(value) == sorted(set(value)) and all(0 < part < 1 for part in value),
 )
 _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "optimizer": _one_of("sgd", "adam", "adamw", "rmsprop"),
+    "optimizer": _one_of("sgd", "adam", "adamw", "rmsprop", "averaged_sgd"),
     "schedule": _one_of("cosine", "step", "constant"),
     "objective": _one_of("error", "loss"),
     "precision": _one_of("float32", "bfloat16"),
@@ -194,6 +212,12 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "cutout": _NOT_NEGATIVE,
     "drop_path": _FRACTION,
     "auxiliary_weight": _NOT_NEGATIVE,
+    "non_monotone": _COUNT,
+    "bptt": _COUNT,
     "evaluation_batch_size": _COUNT,
+    "horizon": _NOT_NEGATIVE,
+    "score_batches": _NOT_NEGATIVE,
+    "score_batch_size": _COUNT,
+    "shared_norm": _one_of("batch", "running"),
 }
 _CHECKS = [(name, requirement, holds) for name, (requirement, holds) in _RULES.items()]

@@ -33,14 +33,18 @@ class Row:
 
 
 def incumbent(results: Sequence[Result]) -> Result | None:
-    """The best usable result at the highest resource that any usable result has; the earlier trial wins a tie."""
-    return min((result for result in results if result.usable), key=_order, default=None)
+    """The best usable result at the highest resource that any usable result has; the earlier trial wins a tie.
+
+    Supernets are none: what they were trained for are the architectures scored with their weights.
+    """
+    return min((result for result in results if result.usable and not result.supernet), key=order, default=None)
 
 
 def leaderboard(results: Sequence[Result], n: int) -> list[Row]:
     """The `n` best trials, each by its last usable result: highest resource first, then loss, then trial number.
 
-    Losses after different amounts of training are not compared: a trial that went further stands higher.
+    Losses after different amounts of training are not compared: a trial that went further stands higher. Supernets
+    stand last.
     """
     last: dict[int, Result] = {}
     seconds: dict[int, float] = {}
@@ -62,12 +66,16 @@ def leaderboard(results: Sequence[Result], n: int) -> list[Row]:
             architecture=describe_architecture(result.job.trial),
             recipe=describe_recipe(result.job.trial),
         )
-        for rank, result in enumerate(sorted(last.values(), key=_order)[:n], start=1)
+        for rank, result in enumerate(sorted(last.values(), key=order)[:n], start=1)
     ]
 
 
-def _order(result: Result) -> tuple[int, float, int]:
-    return -result.job.resource, result.loss, result.job.trial.trial_id
+def order(result: Result) -> tuple[bool, int, int, float, int]:
+    """What results are sorted by, best first."""
+    job = result.job
+    # Scores with shared weights train nothing; a higher rung has seen more of the validation split.
+    rung = -job.rung if job.resource == 0 else 0
+    return result.supernet, -job.resource, rung, result.loss, job.trial.trial_id
 
 
 def describe_recipe(trial: Trial) -> str:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from spark_nas.report.leaderboard import order
 from spark_nas.report.view import duration
 from spark_nas.search.records import Job, JobKey, Result
 
@@ -78,7 +79,7 @@ class Progress:
             self._reached[job.key] = job.resource
         else:
             self._spent += len(result.curve)
-        if result.usable and (self._best is None or _order(result) < _order(self._best)):
+        if result.usable and (self._best is None or order(result) < order(self._best)):
             self._best = result
         self._refresh()
         if self._live is None and self._line_is_due():
@@ -158,7 +159,3 @@ class _LiveBars:
 
     def _render(self) -> Group:
         return Group(self._bars.get_renderable(), *(Text(f"  {line}") for line in self._lines))
-
-
-def _order(result: Result) -> tuple[int, float, int]:
-    return -result.job.resource, result.loss, result.job.trial.trial_id

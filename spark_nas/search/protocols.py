@@ -83,6 +83,10 @@ class Workspace(Protocol):
         """The checkpoint of `job.start_from`, or None when the job starts from scratch."""
         ...
 
+    def origin(self) -> str | None:
+        """What names the content that `load` would return, among all runs and attempts; None where it is None."""
+        ...
+
     def save(self, checkpoint: bytes) -> None:
         """Leave the job's checkpoint; it becomes visible together with the result, or not at all."""
         ...
@@ -156,6 +160,10 @@ class JobStore(Protocol):
 
     def checkpoint(self, key: JobKey) -> bytes:
         """The checkpoint a committed job left. Raises JobError, naming the key, when there is none."""
+        ...
+
+    def origin(self, key: JobKey) -> str:
+        """A name for the checkpoint a committed job left, unlike that of any other. Raises JobError when none is."""
         ...
 
     def keep(self, key: JobKey, state: bytes) -> None:

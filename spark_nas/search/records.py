@@ -152,6 +152,11 @@ class Result:
         """Whether the loss may be ranked: completed, and finite."""
         return self.status == "completed" and math.isfinite(self.loss)
 
+    @property
+    def supernet(self) -> bool:
+        """Whether choices were open: its loss is that of many networks, and it is no candidate itself."""
+        return self.metrics.get("open_choices", 0) > 0
+
 
 def derive_seed(*parts: int | str) -> int:
     """A positive 31-bit seed from any identity, the same in every process and version of Python."""

@@ -15,6 +15,7 @@ from itertools import permutations
 from random import Random
 from typing import ClassVar
 
+from spark_nas.errors import OptionError
 from spark_nas.spaces.core import Architecture, Choice, IndependentChoices
 from spark_nas.spaces.dimensions import RecipeValue
 from spark_nas.spaces.graph import Edge, Graph, Node
@@ -163,10 +164,14 @@ class Darts:
     """C0: channels of a node in the first cells; doubled by each reduction."""
     auxiliary: bool = False
     """Whether to add the paper's auxiliary head after the second reduction (training only)."""
+    partial_channels: int = 1
+    """k of PC-DARTS (Xu et al., ICLR 2020): in the search form, edges process 1/k of the channels; 1 is DARTS."""
 
     def __post_init__(self) -> None:
         whole_number({}, "layers", self.layers, least=3)
         whole_number({}, "channels", self.channels)
+        whole_number({}, "partial_channels", self.partial_channels)
+        self.scale({})
 
     def build(self) -> DartsSpace:
         """The search space."""
@@ -178,9 +183,13 @@ class Darts:
         return {}
 
     def scale(self, recipe: Mapping[str, RecipeValue]) -> tuple[int, int]:
-        """(layers, channels) of a recipe."""
+        """(layers, channels) of a recipe. Raises OptionError where `partial_channels` does not divide the channels."""
         layers = whole_number(recipe, "layers", self.layers, least=3)
-        return layers, whole_number(recipe, "channels", self.channels)
+        channels = whole_number(recipe, "channels", self.channels)
+        if channels % self.partial_channels:
+            remedy = f"use a multiple of partial_channels, {self.partial_channels}"
+            raise OptionError("channels", channels, remedy)
+        return layers, channels
 
     def check(self, recipe: Mapping[str, RecipeValue]) -> None:
         """Raise OptionError for a recipe of which no network can be built."""

@@ -7,12 +7,10 @@ Two (operation, predecessor) pairs a node, nodes in order. The text is parsed, n
 
 from __future__ import annotations
 
-import ast
-
 from spark_nas.errors import OptionError
 from spark_nas.spaces.core import Architecture
 from spark_nas.spaces.darts import CELLS, KEPT, NODES, OPERATIONS, choice_name
-from spark_nas.spaces.dimensions import nearest
+from spark_nas.spaces.genotype import Pairs, check_concat, fields_of, pairs_of
 
 _FIELDS = {"normal": "normal", "reduction": "reduce"}
 """Our name of a cell -> the notation's."""
@@ -23,7 +21,7 @@ def to_genotype(architecture: Architecture) -> str:
     """A complete architecture in the DARTS notation; a node with fewer than two operations is filled with `none`."""
     fields = []
     for cell in CELLS:
-        pairs: list[tuple[str, int]] = []
+        pairs: Pairs = []
         for node in NODES:
             operations = [(architecture[choice_name(cell, source, node)], source) for source in range(node)]
             # Stable: kept edges first, then the unused sources that fill up, all in the order of the sources.
@@ -34,45 +32,21 @@ def to_genotype(architecture: Architecture) -> str:
 
 def from_genotype(text: str) -> Architecture:
     """The architecture that a text in the DARTS notation names. Raises OptionError where it is none of this space."""
-    call = _parse(text)
-    fields = {keyword.arg: keyword.value for keyword in call.keywords}
+    fields = fields_of(text, _SHAPE)
     decisions: dict[str, str] = {}
     for cell, field in _FIELDS.items():
-        concat = fields.get(f"{field}_concat")
-        if concat is None or ast.unparse(concat) not in ("range(2, 6)", "[2, 3, 4, 5]"):
-            raise OptionError(f"genotype.{field}_concat", concat and ast.unparse(concat), "use range(2, 6)")
+        check_concat(fields, f"{field}_concat", range(NODES[0], NODES[-1] + 1))
         if field not in fields:
             raise OptionError("genotype", text, _SHAPE)
-        decisions |= _cell(cell, _pairs(fields[field], f"genotype.{field}"), f"genotype.{field}")
+        key = f"genotype.{field}"
+        pairs = pairs_of(fields[field], key, OPERATIONS)
+        if len(pairs) != KEPT * len(NODES):
+            raise OptionError(key, pairs, f"use {KEPT * len(NODES)} pairs, {KEPT} for each of the nodes 2 to 5")
+        decisions |= _cell(cell, pairs, key)
     return Architecture(decisions)
 
 
-def _parse(text: str) -> ast.Call:
-    try:
-        expression = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        raise OptionError("genotype", text, _SHAPE) from None
-    if not isinstance(expression, ast.Call) or expression.args:
-        raise OptionError("genotype", text, _SHAPE)
-    return expression
-
-
-def _pairs(node: ast.expr, key: str) -> list[tuple[str, int]]:
-    try:
-        pairs = [(operation, source) for operation, source in ast.literal_eval(node)]
-    except (ValueError, TypeError):
-        raise OptionError(key, ast.unparse(node), "use a list of (operation, predecessor)") from None
-    if len(pairs) != KEPT * len(NODES):
-        raise OptionError(key, pairs, f"use {KEPT * len(NODES)} pairs, {KEPT} for each of the nodes 2 to 5")
-    for operation, source in pairs:
-        if operation not in OPERATIONS:
-            raise OptionError(key, operation, f"no such operation: {nearest(operation, OPERATIONS)}")
-        if not isinstance(source, int) or isinstance(source, bool):
-            raise OptionError(key, source, "use the number of an earlier node as predecessor")
-    return pairs
-
-
-def _cell(cell: str, pairs: list[tuple[str, int]], key: str) -> dict[str, str]:
+def _cell(cell: str, pairs: Pairs, key: str) -> dict[str, str]:
     decisions = {choice_name(cell, source, node): "none" for node in NODES for source in range(node)}
     for index, node in enumerate(NODES):
         incoming = pairs[KEPT * index : KEPT * (index + 1)]

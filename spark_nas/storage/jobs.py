@@ -80,15 +80,17 @@ class CommittedJobs:
 
     def checkpoint(self, key: JobKey) -> bytes:
         """The checkpoint that a committed job left. Raises JobError when it is missing or damaged."""
-        commit = read_commit(self._files, key)
-        if commit is None or commit.checkpoint is None:
-            raise JobError(f"job {tuple(key)} has left no checkpoint in {self._files.root}")
+        commit = self._with_checkpoint(key)
         name = f"{folder_of(key)}/{commit.checkpoint}"
         content = self._files.read(name)
         if content is None or hashlib.sha256(content).hexdigest() != commit.sha256:
             what = "missing" if content is None else "damaged"
             raise JobError(f"the checkpoint of job {tuple(key)} is {what}: {self._files.root}/{name}")
         return content
+
+    def origin(self, key: JobKey) -> str:
+        """Where the checkpoint of a committed job lies, under a name that no other one ever has."""
+        return f"{self._files.root}/{folder_of(key)}/{self._with_checkpoint(key).checkpoint}"
 
     def keep(self, key: JobKey, state: bytes) -> None:
         """Replace the job's recovery checkpoint. Two attempts may take turns: each state is whole, and of this job."""
@@ -106,6 +108,12 @@ class CommittedJobs:
             _log.warning("ignoring the recovery checkpoint of job %s: it is damaged", tuple(key))
             return None
         return state
+
+    def _with_checkpoint(self, key: JobKey) -> Commit:
+        commit = read_commit(self._files, key)
+        if commit is None or commit.checkpoint is None:
+            raise JobError(f"job {tuple(key)} has left no checkpoint in {self._files.root}")
+        return commit
 
     def _winner(self, key: JobKey) -> Commit:
         winner = read_commit(self._files, key)

@@ -15,6 +15,7 @@ from spark_nas.search.schedulers.asha import Asha
 from spark_nas.search.schedulers.async_hyperband import AsynchronousHyperband
 from spark_nas.search.schedulers.full_training import FullTraining
 from spark_nas.search.schedulers.hyperband import Hyperband
+from spark_nas.search.schedulers.one_shot import OneShot
 from spark_nas.search.schedulers.stopping import StoppingAsha
 from spark_nas.search.schedulers.successive_halving import SuccessiveHalving
 from tests.strategies import PlainRecipes, judge, plain_space, search
@@ -48,6 +49,10 @@ SCHEDULERS: dict[str, Options] = {
         )
         for allocation in ("shares", "proportional", "round_robin", "smallest_floor", "exponential")
     },
+    "one-shot": OneShot(FullTraining(3, 9), candidates=4, groups=2, finalists=2),
+    "one-shot, retrained": OneShot(
+        Asha(max_resource=9, eta=3, trials=9), scored=2, candidates=5, retrain=SuccessiveHalving(3, 9, 27, 3), winners=2
+    ),
     "asynchronous hyperband, endless": AsynchronousHyperband(max_resource=27, eta=3, mode="standard"),
     "asynchronous hyperband, first full model": AsynchronousHyperband(max_resource=9, eta=3, stop_at_first=True),
 }
@@ -127,8 +132,9 @@ def test_a_job_starts_from_a_completed_one_and_trains_longer(make: Callable[[], 
     completed = set()
 
     def result(job: Job):
-        assert job.start_from is None if job.rung == 0 else job.start_from in completed
-        if job.start_from is not None:
+        score = job.resource == 0  # with the weights of another trial, a supernet, at every rung
+        assert job.start_from is None if job.rung == 0 and not score else job.start_from in completed
+        if job.start_from is not None and not score:
             assert job.start_from == (job.trial.trial_id, job.rung - 1)
             assert jobs[job.start_from].resource < job.resource
         jobs[job.key] = job
@@ -142,7 +148,8 @@ def test_a_job_starts_from_a_completed_one_and_trains_longer(make: Callable[[], 
 
 def test_no_job_exceeds_the_whole_resource(make: Callable[[], Scheduler]):
     scheduler = make()
-    assert all(1 <= job.resource <= scheduler.max_resource for job in search(scheduler, judge(1), slots=4, seed=1).jobs)
+    for job in search(scheduler, judge(1), slots=4, seed=1).jobs:
+        assert (0 if job.start_from is not None else 1) <= job.resource <= scheduler.max_resource
 
 
 def test_the_same_seed_and_results_give_the_same_search(make: Callable[[], Scheduler]):
@@ -150,9 +157,11 @@ def test_the_same_seed_and_results_give_the_same_search(make: Callable[[], Sched
 
 
 def test_trials_are_numbered_in_the_order_of_asking_with_seeds_of_their_own(make: Callable[[], Scheduler]):
-    firsts = [job.trial for job in search(make(), judge(1), slots=4, seed=1).jobs if job.rung == 0]
+    jobs = search(make(), judge(1), slots=4, seed=1).jobs
+    firsts = [job.trial for job in jobs if job.rung == 0]
     assert [trial.trial_id for trial in firsts] == list(range(len(firsts)))
-    assert len({trial.seed for trial in firsts}) == len(firsts)
+    trained = [job.trial for job in jobs if job.rung == 0 and job.start_from is None]  # scores have their supernet's
+    assert len({trial.seed for trial in trained}) == len(trained)
 
 
 @pytest.mark.parametrize("cut", [0.0, 0.13, 0.5, 0.87, 1.0])

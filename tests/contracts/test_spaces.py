@@ -12,16 +12,26 @@ from hypothesis import strategies as st
 from spark_nas.evaluation.training import Training
 from spark_nas.spaces.core import SUPERNET, Architecture, SearchSpace
 from spark_nas.spaces.darts import Darts
+from spark_nas.spaces.darts_rnn import DartsRnn
+from spark_nas.spaces.enas_macro import EnasMacro
+from spark_nas.spaces.enas_micro import EnasMicro
+from spark_nas.spaces.enas_rnn import EnasRnn
 from spark_nas.spaces.mlp import Mlp
 from spark_nas.spaces.nas_bench_201 import NasBench201
+from spark_nas.spaces.proxyless import Proxyless
 from spark_nas.spaces.recipes import RecipeSpace
 from spark_nas.spaces.table import TableRows
 from spark_nas.spaces.wide_resnet import WideResNet
 
 SPACES = {
     "darts": Darts(),
+    "darts_rnn": DartsRnn(),
+    "enas_macro": EnasMacro(),
+    "enas_micro": EnasMicro(),
+    "enas_rnn": EnasRnn(),
     "mlp": Mlp(),
     "nas_bench_201": NasBench201(),
+    "proxyless": Proxyless(),
     "table_rows": TableRows(rows=30),
     "wide_resnet": WideResNet(),
 }
@@ -165,6 +175,15 @@ def test_every_dimension_of_the_default_recipe_is_known_to_the_space_or_the_trai
     Training().check_recipe(names, options.recipe_keys)
 
 
-@pytest.mark.parametrize(("name", "key"), [("darts", "channels"), ("nas_bench_201", "cells"), ("wide_resnet", "depth")])
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("darts", "channels"),
+        ("darts_rnn", "hidden"),
+        ("enas_rnn", "hidden"),
+        ("nas_bench_201", "cells"),
+        ("wide_resnet", "depth"),
+    ],
+)
 def test_a_recipe_may_set_the_scale_of_a_network(name: str, key: str):
     Training().check_recipe([key], SPACES[name].recipe_keys)

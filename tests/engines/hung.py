@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from spark_nas.engines.gpu import Place
-from spark_nas.engines.task import Limits, run_job
+from spark_nas.engines.limits import Limits
+from spark_nas.engines.task import run_job
 from spark_nas.search.protocols import Workspace
 from spark_nas.search.records import Job, JobKey, Outcome, Result, Trial
 from spark_nas.search.wire import result_to_json

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 from spark_nas.engines.gpu import Place
+from spark_nas.engines.limits import Limits
 from spark_nas.engines.simulated import MemoryStore
-from spark_nas.engines.task import JobWorkspace, Limits, describe, run_job
+from spark_nas.engines.task import JobWorkspace, describe, run_job
 from spark_nas.errors import DataError, OptionError, StoreUnavailable
 from spark_nas.search.protocols import Workspace
 from spark_nas.search.records import CurvePoint, Job, JobKey, Outcome, Result

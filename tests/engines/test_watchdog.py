@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from spark_nas.engines.gpu import Place
-from spark_nas.engines.task import Limits, run_job
+from spark_nas.engines.limits import Limits
+from spark_nas.engines.task import run_job
 from spark_nas.engines.watchdog import in_spark_worker
 from spark_nas.errors import OptionError
 from spark_nas.search.records import Result

@@ -16,7 +16,7 @@ from spark_nas.evaluation.augmentation import Augmentation
 from spark_nas.evaluation.feed import Feed
 from spark_nas.evaluation.loop import Course, Measured, fit, measure
 from spark_nas.evaluation.networks.operations import DropPath
-from spark_nas.evaluation.oneshot.protocol import Batch, Fixed, Gates
+from spark_nas.evaluation.oneshot.protocol import Batch, Fixed, Gates, Learner, Method, Valid
 from spark_nas.evaluation.optimisers import OPTIMISERS, learning_rate
 from spark_nas.evaluation.training import Training
 
@@ -77,7 +77,7 @@ def test_measuring_agrees_with_one_pass_over_the_whole_split() -> None:
     logits = network(x)
     expected = (nn.functional.cross_entropy(logits, y).item(), (logits.argmax(1) != y).float().mean().item())
     for one in (whole, parts):
-        measured = measure(network, None, one, "valid")
+        measured = measure(network, lambda: None, one, "valid")
         assert pytest.approx(expected, rel=1e-5) == (measured.loss, measured.error)
 
 
@@ -103,7 +103,7 @@ def test_an_overflow_on_the_measured_split_is_a_divergence() -> None:
     network = TwoPaths()
     nn.init.constant_(network.head.weight, float("inf"))
     with pytest.raises(Diverged, match="on the valid split"):
-        measure(network, None, course(Training()), "valid")
+        measure(network, lambda: None, course(Training()), "valid")
 
 
 def test_the_gradient_is_clipped_to_the_given_norm() -> None:
@@ -194,15 +194,14 @@ def test_drop_path_grows_linearly_over_the_full_budget() -> None:
 
 
 def test_a_method_learns_before_each_step_and_its_gates_are_run() -> None:
-    """A method that needs validation batches gets one each step, of that split."""
+    """A method that asks for a validation batch each step gets one, of that split."""
     learnt: list[tuple[int, int]] = []
 
-    class Alternates(Fixed):
-        needs_valid = True
-
-        def step(self, network: nn.Module, train: Batch, valid: Batch | None) -> None:
-            assert valid is not None
-            learnt.append((len(train[1]), len(valid[1])))
+    class Alternates(Method):
+        def step(self, learner: Learner, train: Batch, valid: Valid) -> None:
+            batch = valid()
+            assert (train.split, batch.split) == ("train", "valid")
+            learnt.append((len(train.y), len(batch.y)))
 
         def gates(self) -> Gates:
             return {"choice": {"ab"[len(learnt) % 2]: 1.0}}
@@ -214,3 +213,25 @@ def test_a_method_learns_before_each_step_and_its_gates_are_run() -> None:
     assert learnt == [(100, 100), (100, 100), (56, 100)]
     assert {"train", "valid"} == set(dataset.passes)
     assert not any(torch.equal(before[name], value) for name, value in network.options.state_dict().items())
+
+
+def test_a_method_that_asks_for_no_validation_batch_costs_none() -> None:
+    dataset = Digits()
+    options = Training(batch_size=100)
+    optimiser = OPTIMISERS["sgd"]((network := TwoPaths()).parameters(), options)
+    list(fit(network, Method(), optimiser, course(options, dataset=dataset), range(1)))
+    assert ["train"] == dataset.passes
+
+
+def test_between_epochs_a_method_may_learn_once_more_when_all_of_the_epoch_is_behind() -> None:
+    epochs: list[float] = []
+
+    class Between(Method):
+        def finish_epoch(self, learner: Learner, valid: Valid) -> None:
+            epochs.append(learner.epochs)
+            assert (learner.horizon, learner.clip_norm) == (4, 5.0)
+
+    options = Training(batch_size=100)
+    optimiser = OPTIMISERS["sgd"]((network := TwoPaths()).parameters(), options)
+    list(fit(network, Between(), optimiser, course(options), range(2)))
+    assert [1, 2] == epochs

@@ -31,7 +31,8 @@ FIRST_PARTY = {
     "storage": ("spark_nas.storage", *BELOW),
     "data": ("spark_nas.data", *BELOW),
     "report": ("spark_nas.report", *BELOW),
-    "config.py": ("spark_nas.errors", "spark_nas.object_store"),
+    "checking.py": ("spark_nas.errors",),
+    "config.py": ("spark_nas.checking", "spark_nas.errors", "spark_nas.object_store"),
     "object_store.py": ("spark_nas.errors",),
     "driver.py": ("spark_nas.config", *BELOW),
 }

@@ -136,8 +136,16 @@ def test_text_that_is_no_cell_of_the_space_is_refused(text: str):
         from_genotype(text)
 
 
-@pytest.mark.parametrize("options", [{"layers": 2}, {"channels": 0}, {"layers": 8.0}])
+@pytest.mark.parametrize("options", [{"layers": 2}, {"channels": 0}, {"layers": 8.0}, {"partial_channels": 0}])
 def test_an_unusable_option_is_named(options: dict[str, object]):
     with pytest.raises(OptionError) as caught:
         Darts(**options)
     assert caught.value.key in options
+
+
+def test_partial_channels_must_divide_the_channels_of_options_and_recipe():
+    with pytest.raises(OptionError, match="use a multiple of partial_channels, 4"):
+        Darts(channels=6, partial_channels=4)
+    Darts(channels=8, partial_channels=4).check({"channels": 12})
+    with pytest.raises(OptionError, match="use a multiple of partial_channels, 4"):
+        Darts(channels=8, partial_channels=4).check({"channels": 10})

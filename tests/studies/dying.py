@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_nas.engines.gpu import Place
-from spark_nas.engines.task import Limits, run_job
+from spark_nas.engines.limits import Limits
+from spark_nas.engines.task import run_job
 from spark_nas.evaluation.training import Training
 from spark_nas.search.records import Job, JobKey, Result, Trial
 from spark_nas.search.wire import result_from_json, result_to_json

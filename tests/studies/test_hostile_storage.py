@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from spark_nas.engines.gpu import Place
-from spark_nas.engines.task import Limits, run_job
+from spark_nas.engines.limits import Limits
+from spark_nas.engines.task import run_job
 from spark_nas.errors import JobError, OutputError
 from spark_nas.evaluation.checkpoint import MAGIC
 from spark_nas.evaluation.training import Training

@@ -11,6 +11,7 @@ from spark_nas.data.sources.encoded_parquet import EncodedParquet
 from spark_nas.data.sources.folder import ImageFolder
 from spark_nas.data.sources.idx import Idx, find_idx
 from spark_nas.data.sources.npz import Npz
+from spark_nas.data.sources.text import Text
 from spark_nas.errors import DataError
 
 KINDS = "digits, a folder of idx files or of class folders, a .parquet of images, a .tar.gz of CIFAR, or a .npz"
@@ -57,5 +58,6 @@ __all__ = [
     "Npz",
     "Raw",
     "Source",
+    "Text",
     "open_source",
 ]

@@ -67,12 +67,12 @@ class Client:
                 job = self._jobs.popleft()
             yield job
 
-    def deliver(self, key: tuple[int, int], seconds: float, result: str) -> None:
-        """Send a job's result (JSON); `seconds` is the wall time it took here. Silent when the connection is lost.
+    def deliver(self, key: tuple[int, int], seconds: float, result: str) -> bool:
+        """Send a job's result (JSON); `seconds` is the wall time it took here. False when the connection is lost.
 
         Raises ChannelError when the result is too long for a frame; another may be sent in its place.
         """
-        self._send({"type": "done", "key": key, "seconds": seconds, "result": result})
+        return self._send({"type": "done", "key": key, "seconds": seconds, "result": result})
 
     def __enter__(self) -> Client:
         return self
@@ -120,12 +120,13 @@ class Client:
             back = [self._jobs.pop() for _ in range(min(count, len(self._jobs)))]
         self._send({"type": "returned", "count": len(back)})
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: Message) -> bool:
         try:
             with self._sending:
                 self._socket.sendall(self._sealed.pack(message))
         except OSError:
             self._lose()
+        return not self._lost
 
     def _lose(self) -> None:
         with self._changed:

@@ -53,6 +53,8 @@ class Dispatcher:
         self._limbo: dict[int, Limbo] = {}
         self._due = self._patrolled = 0.0
         self._changed = self._finishing = self._greeted = False
+        self._gathering: float | None = math.inf if terms.gather_seconds else None
+        """Until when the first jobs wait for more sessions; None: no longer."""
 
     def submit(self, assignments: Iterable[Assignment]) -> None:
         """Hand out more jobs, in this order."""
@@ -124,11 +126,12 @@ class Dispatcher:
 
     def tick(self) -> float:
         """Hand out what can be handed out, do what is due; returns the seconds until something may be due."""
-        if self._changed:
-            self._changed = False
-            self._deal()
-            self._ensure()
         now = self._clock()
+        if self._changed or (self._gathering is not None and now >= self._gathering):
+            self._changed = False
+            if self._is_gathered(now):
+                self._deal()
+            self._ensure()
         if now >= self._due:
             self._due = now + _TICK_SECONDS
             self._patrol(now)
@@ -147,6 +150,8 @@ class Dispatcher:
         self._met.add(number)
         self._sessions[number] = self._lines[line] = session
         self._changed = self._greeted = True
+        if self._gathering == math.inf:
+            self._gathering = now + self._terms.gather_seconds
         if self._finishing:
             self._dismiss(session)
 
@@ -185,6 +190,12 @@ class Dispatcher:
         if not session.leaving:
             session.leaving = True
             session.line.send({"type": "end"})
+
+    def _is_gathered(self, now: float) -> bool:
+        """Whether jobs may be handed out: the sessions that were started first have come, or have had their time."""
+        if self._gathering is not None and (now >= self._gathering or (self._greeted and self._met >= self._alive)):
+            self._gathering = None
+        return self._gathering is None
 
     def _deal(self) -> None:
         """Give every job to the session that will get to it first, as long as any has room."""

@@ -41,6 +41,9 @@ class Terms:
     idle_seconds: float = 60.0
     lease_seconds: float | None = None
     silence_seconds: float = 60.0
+    gather_seconds: float = 0.0
+    """The first jobs wait for sessions that are starting, at most so long after the first of them is there: a search
+    of short jobs would else be over, or unevenly shared, before Python has started everywhere."""
 
 
 class Arrival(NamedTuple):

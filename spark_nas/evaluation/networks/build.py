@@ -14,19 +14,30 @@ from torch import nn
 
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.networks.darts import DartsNetwork
+from spark_nas.evaluation.networks.darts_rnn import DartsRnnNetwork
+from spark_nas.evaluation.networks.enas_macro import EnasMacroNetwork
+from spark_nas.evaluation.networks.enas_micro import EnasMicroNetwork
+from spark_nas.evaluation.networks.enas_rnn import EnasRnnNetwork
 from spark_nas.evaluation.networks.mlp import MlpNetwork
 from spark_nas.evaluation.networks.nas_bench_201 import NasBench201Network
+from spark_nas.evaluation.networks.proxyless import ProxylessNetwork
 from spark_nas.evaluation.networks.wide_resnet import WideResNetNetwork
 from spark_nas.spaces.core import Architecture, SearchSpace
 from spark_nas.spaces.dimensions import RecipeValue, nearest
 
 _BUILDERS: dict[str, type[nn.Module]] = {
     "darts": DartsNetwork,
+    "darts_rnn": DartsRnnNetwork,
+    "enas_rnn": EnasRnnNetwork,
+    "enas_macro": EnasMacroNetwork,
+    "enas_micro": EnasMicroNetwork,
     "mlp": MlpNetwork,
     "nas_bench_201": NasBench201Network,
+    "proxyless": ProxylessNetwork,
     "wide_resnet": WideResNetNetwork,
 }
-_IMAGES = ("darts", "nas_bench_201", "wide_resnet")
+_IMAGES = ("darts", "enas_macro", "enas_micro", "nas_bench_201", "proxyless", "wide_resnet")
+_TEXTS = ("darts_rnn", "enas_rnn")
 _SMALLEST_SIDE = 4
 """Image networks halve the resolution twice."""
 
@@ -56,6 +67,8 @@ def build(
 ) -> nn.Module:
     """A network with `forward(x, gates=None)`: x [B, *input_shape] -> logits [B, classes].
 
+    One of text (`input_shape` is (): a token) takes x [T, B] to logits [T * B, classes] (`networks.recurrent`).
+
     `affine` is whether batch norms inside cells learn a scale and a shift: False is the search form of a
     supernet and of the children that inherit its weights, True (the default) that of a network trained for its
     own sake. Initial weights are a function of `seed`, or without one of torch's global generator, which is
@@ -79,7 +92,14 @@ def build(
 def _check_input(name: str, input_shape: tuple[int, ...], classes: int) -> None:
     if classes < 1:
         raise OptionError("classes", classes, "must be at least 1")
-    if not input_shape or min(input_shape) < 1:
+    if name in _TEXTS:
+        if input_shape != ():
+            raise OptionError("input_shape", input_shape, f"{name} takes text, whose tokens have no shape: ()")
+        return
+    if not input_shape:
+        texts = " or ".join(_TEXTS)
+        raise OptionError("input_shape", input_shape, f"{name} takes no text, but at least 1 side; use {texts}")
+    if min(input_shape) < 1:
         raise OptionError("input_shape", input_shape, "every side must be at least 1")
     if name not in _IMAGES:
         return

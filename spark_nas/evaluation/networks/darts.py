@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spark_nas.evaluation.networks.mixed import Gates, MixedOperation, mixed, sum_of
+from spark_nas.evaluation.networks.fused import fusable, fused_cell
+from spark_nas.evaluation.networks.mixed import Gates, MixedOperation, mixed, partial_mixed, sum_of
 from spark_nas.evaluation.networks.operations import FactorisedReduce, darts_operation, relu_conv_bn
 from spark_nas.spaces.core import Architecture
 from spark_nas.spaces.darts import CELLS, NODES, Darts, choice_name
@@ -52,14 +53,23 @@ class Cell(nn.Module):
             cell, edge = choice.name.split("/")
             if cell == self.kind:
                 stride = 2 if reduces and edge.startswith(("0-", "1-")) else 1
-                make = partial(darts_operation, channels=channels, stride=stride, affine=affine)
-                self.edges[edge] = mixed(choice, architecture, make)
+                # Partial channels belong to the search: a network trained for its own sake processes all of them.
+                k = 1 if affine else options.partial_channels
+                make = partial(darts_operation, channels=channels // k, stride=stride, affine=affine)
+                self.edges[edge] = (
+                    mixed(choice, architecture, make)
+                    if k == 1
+                    else partial_mixed(choice, architecture, make, partial=k, stride=stride)
+                )
 
     def forward(self, older_BCHW: Tensor, newer_BCHW: Tensor, gates: Gates | None = None) -> Tensor:
         """[B, 4 channels, H', W'] of the outputs of the two cells before."""
+        nodes = [[self._edge(source, node) for source in range(node)] for node in NODES]
+        if fusable(self, [edge for edges in nodes for edge in edges], newer_BCHW, gates):
+            inputs = ((self.older, older_BCHW), (self.newer, newer_BCHW))
+            return fused_cell(inputs, nodes, 1 + (self.kind == "reduction"), gates or {})
         states = [self.older(older_BCHW), self.newer(newer_BCHW)]
-        for node in NODES:
-            edges = [self._edge(source, node) for source in range(node)]
+        for edges in nodes:
             states.append(sum_of(edges, states, gates))
         return torch.cat(states[2:], dim=1)
 

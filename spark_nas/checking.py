@@ -1,0 +1,135 @@
+"""From the mappings of an experiment file to frozen dataclasses: keys and types checked, components found by name.
+
+A field annotated as `Annotated[Any, "scheduler"]` holds another scheduler, given by its name and options as a section.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import sys
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from spark_nas.errors import ConfigError, OptionError
+
+Components = Mapping[str, Mapping[str, str]]
+"""Section -> name -> `module:Class` of the options dataclass."""
+
+_DEFAULT_NAMES = {"sampler": "random", "data": "shards", "engine": "local"}
+
+
+@dataclass(frozen=True)
+class Checker:
+    """Checks the values of one file. Everything wrong is a ConfigError that names file, key, value and remedy."""
+
+    file: str
+    components: Components = field(default_factory=dict)
+
+    def build(self, cls: type[Any], section: object, path: str) -> Any:
+        """An options dataclass from a mapping, its own checks located in the file."""
+        if not isinstance(section, Mapping):
+            raise ConfigError(self.file, path, section, "must be a mapping of options")
+        hints = typing.get_type_hints(cls, include_extras=True)
+        fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+        values = {}
+        for key, value in section.items():
+            if key not in fields:
+                raise ConfigError(self.file, f"{path}.{key}", value, f"unknown key{nearest(str(key), list(fields))}")
+            values[key] = self.check(value, hints[key], f"{path}.{key}")
+        for name, f in fields.items():
+            if name not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
+                raise ConfigError(self.file, f"{path}.{name}", None, "missing; it has no default")
+        try:
+            return cls(**values)
+        except OptionError as error:
+            raise ConfigError(self.file, f"{path}.{error.key}", error.value, error.remedy) from error
+
+    def component(self, section: str, value: object, path: str | None = None) -> Any:
+        """The options dataclass of a component: `value` is its name, or a mapping with a name and options."""
+        path, names = path or section, self.components[section]
+        if isinstance(value, str) or value is None:
+            value = {"name": value} if value else {}
+        if not isinstance(value, Mapping):
+            raise ConfigError(self.file, path, value, "must be a name, or a mapping with a name and options")
+        name = value.get("name", _DEFAULT_NAMES.get(section))
+        if not isinstance(name, str) or name not in names:
+            remedy = f"unknown {section}{nearest(str(name), list(names))}" if name else "needs a name"
+            raise ConfigError(self.file, f"{path}.name", name, f"{remedy}; one of: {', '.join(sorted(names))}")
+        options = {key: v for key, v in value.items() if key != "name"}
+        try:
+            cls = component_class(names[name])
+        except ModuleNotFoundError as error:
+            remedy = f"needs the package {error.name!r}; install it"
+            raise ConfigError(self.file, f"{path}.name", name, remedy) from error
+        return self.build(cls, options, path)
+
+    def check(self, value: object, hint: Any, path: str) -> Any:
+        """`value` as `hint` says, or ConfigError. Lists become tuples; an int passes for a float."""
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if hint is Any or hint is object:
+            return value
+        if origin is Annotated:
+            return self.component(arguments[1], value, path)
+        if origin in (types.UnionType, typing.Union):
+            return self._union(value, arguments, path)
+        if origin is Literal:
+            if value not in arguments or type(value) not in map(type, arguments):
+                names = ", ".join(map(str, arguments))
+                raise ConfigError(self.file, path, value, f"must be one of: {names}{nearest(str(value), arguments)}")
+            return value
+        if origin is tuple:
+            return self._tuple(value, arguments, path)
+        if origin in (Mapping, dict):
+            if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+                raise ConfigError(self.file, path, value, "must be a mapping with names as keys")
+            return {key: self.check(v, arguments[1], f"{path}.{key}") for key, v in value.items()}
+        if dataclasses.is_dataclass(hint):
+            return self.build(typing.cast("type[Any]", hint), value, path)
+        return self._scalar(value, hint, path)
+
+    def _tuple(self, value: object, arguments: tuple[Any, ...], path: str) -> Any:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(self.file, path, value, "must be a list")
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(kinds) != len(value):
+            raise ConfigError(self.file, path, value, f"must be a list of {len(kinds)} values")
+        return tuple(self.check(v, k, f"{path}[{i}]") for i, (v, k) in enumerate(zip(value, kinds, strict=True)))
+
+    def _union(self, value: object, arguments: tuple[Any, ...], path: str) -> Any:
+        if value is None and type(None) in arguments:
+            return None
+        kinds = [a for a in arguments if a is not type(None)]
+        for kind in kinds[:-1]:
+            try:
+                return self.check(value, kind, path)
+            except ConfigError:
+                continue
+        return self.check(value, kinds[-1], path)
+
+    def _scalar(self, value: object, kind: type, path: str) -> object:
+        number = isinstance(value, int) and not isinstance(value, bool)
+        if kind is float and number and abs(typing.cast("int", value)) <= sys.float_info.max:
+            return float(typing.cast("int", value))
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+            remedy = f"must be {words.get(kind, kind.__name__)}, not {type(value).__name__}"
+            raise ConfigError(self.file, path, value, remedy)
+        return value
+
+
+def component_class(dotted: str) -> type[Any]:
+    """Import the options dataclass `module:Class`; heavy packages load only when they are named."""
+    module, _, name = dotted.partition(":")
+    cls: type[Any] = getattr(importlib.import_module(module), name)
+    return cls
+
+
+def nearest(word: str, known: Sequence[object]) -> str:
+    """How a message goes on after an unknown word: with the one that was probably meant, or with all there are."""
+    close = difflib.get_close_matches(word, [str(k) for k in known], n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(map(str, known)))}"

@@ -1,0 +1,143 @@
+"""`spark-nas submit`: the request that runs a search on EMR, Dataproc or Databricks: printed as JSON, or sent."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from spark_nas.assemble import assemble, describe, load_experiment
+from spark_nas.commands.doctor import look_at
+from spark_nas.commands.runs import run_files
+from spark_nas.config import Experiment
+from spark_nas.errors import ConfigError, OptionError, OutputError
+from spark_nas.platforms import databricks, dataproc, emr, emr_serverless
+from spark_nas.platforms.submission import Submission
+
+HELP = "print or send the request that runs a search on a platform"
+
+PLATFORMS = {"emr": emr, "emr-serverless": emr_serverless, "dataproc": dataproc, "databricks": databricks}
+"""Each module has HELP, add_arguments, request and send."""
+_ONLY_THERE = ("dbfs:/", "/dbfs/", "/Volumes/")
+"""Places that exist on Databricks alone."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """PLATFORM, and what all of them take."""
+    platforms = parser.add_subparsers(dest="platform", required=True, metavar="PLATFORM")
+    for name, module in PLATFORMS.items():
+        platform = platforms.add_parser(name, help=module.HELP, description=module.__doc__)
+        _add_search_arguments(platform)
+        _add_cluster_arguments(platform)
+        module.add_arguments(platform)
+
+
+def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", help="experiment file (YAML); it travels inside the request")
+    parser.add_argument("--output", required=True, help="folder of runs, as the cluster sees it")
+    parser.add_argument("--run-id", required=True, help="name of the run; the same again continues it")
+    parser.add_argument(
+        "--attempt", help="tells attempts at one run apart; the same again is sent once (default: the time now)"
+    )
+    parser.add_argument(
+        "--code", required=True, metavar="URI", help="folder with what `make wheel` left in dist/, and jobs/entry.py"
+    )
+    parser.add_argument("--archive", metavar="URI", help="the packed environment that `make archive` made")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a value")
+    parser.add_argument("--time-budget", metavar="TIME", help="of `spark-nas search`: then it ends with code 75")
+    parser.add_argument("--keep-checkpoints", action="store_true", help="of `spark-nas search`")
+    parser.add_argument("--unchecked", action="store_true", help="look at neither data nor output: not reachable here")
+    parser.add_argument("--run", action="store_true", help="send the request instead of printing it")
+
+
+def _add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=int, default=2, help="executors, one training each (default: 2)")
+    parser.add_argument("--cores", type=int, default=4, help="cores of an executor (default: 4)")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs of an executor, 0 or 1 (default: 1)")
+    parser.add_argument("--heap", default="4g", help="Java heap of an executor (default: 4g)")
+    parser.add_argument("--memory", default="8g", help="memory of an executor beside its heap (default: 8g)")
+    parser.add_argument("--conf", action="append", default=[], metavar="KEY=VALUE", help="a Spark property")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Check what can be checked from here, then print the request or send it."""
+    platform = PLATFORMS[arguments.platform]
+    experiment = load_experiment(arguments.experiment, arguments.set)
+    submission = _submission(experiment, arguments)
+    request = platform.request(submission, arguments)
+    check(experiment, submission, arguments.unchecked)
+    if arguments.run:
+        print(f"{arguments.platform}: {platform.send(request, arguments)}")
+        print(f"Run: {submission.output.rstrip('/')}/{submission.run_id}")
+    else:
+        print(json.dumps(request, indent=2))
+    return 0
+
+
+def check(experiment: Experiment, submission: Submission, unchecked: bool) -> None:
+    """Find what would end the search on the platform before a cluster starts; says what could not be looked at.
+
+    Raises ConfigError, DataError or OutputError.
+    """
+    _check_engine(experiment)
+    for place in _places(experiment, submission):
+        if "://" not in place and not place.startswith("/") and not place.startswith(_ONLY_THERE):
+            raise OutputError(f"{place!r}: the cluster has another working folder: give a URI or an absolute path")
+    if unchecked:
+        return
+    here = [place for place in _places(experiment, submission) if not place.startswith(_ONLY_THERE)]
+    for place in set(_places(experiment, submission)) - set(here):
+        print(f"spark-nas submit: not looked at: {place} is only there on Databricks", file=sys.stderr)
+    if experiment.data is None or experiment.data.path in here:
+        assemble(experiment)
+    if submission.output in here:
+        files = run_files(submission.output, submission.run_id, experiment.storage)
+        for finding in look_at(submission.output, files):
+            if finding.verdict == "wrong":
+                raise OutputError(f"{finding.what}: {finding.found}: {finding.remedy}")
+
+
+def _places(experiment: Experiment, submission: Submission) -> Iterator[str]:
+    yield submission.output
+    if experiment.data is not None:
+        yield experiment.data.path
+
+
+def _check_engine(experiment: Experiment) -> None:
+    """The cluster must be used, and it must be the platform's. Raises ConfigError."""
+    engine = experiment.engine
+    name = describe(engine)["name"]
+    if not name.startswith("spark_"):
+        raise ConfigError(
+            experiment.file, "engine.name", name, "leaves a cluster idle: use spark_async or spark_rounds"
+        )
+    for key in ("master", "remote"):
+        value = getattr(engine.spark, key)
+        if value is not None:
+            raise ConfigError(experiment.file, f"engine.spark.{key}", value, "leave it out: the platform says it")
+
+
+def _submission(experiment: Experiment, arguments: argparse.Namespace) -> Submission:
+    search = [part for part in ("--time-budget", arguments.time_budget) if arguments.time_budget is not None]
+    search += ["--keep-checkpoints"] if arguments.keep_checkpoints else []
+    return Submission(
+        experiment={"name": experiment.name, **experiment.raw},
+        output=arguments.output,
+        run_id=arguments.run_id,
+        attempt=arguments.attempt or datetime.now(UTC).strftime("%Y%m%d-%H%M%S"),
+        code=arguments.code,
+        archive=arguments.archive,
+        search=tuple(search),
+        conf=dict(_property(text) for text in arguments.conf),
+        **{name: getattr(arguments, name) for name in ("workers", "cores", "gpus", "heap", "memory")},
+    )
+
+
+def _property(text: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(spark\.[\w.-]+)=(.*)", text, re.DOTALL)
+    if match is None:
+        raise OptionError("conf", text, "give spark.KEY=VALUE")
+    return match[1], match[2]

@@ -1,0 +1,244 @@
+"""`spark-nas submit`: what is printed is what the platform takes, and what would fail there is found here."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from databricks.sdk.service.jobs import SubmitTask
+from google.cloud import dataproc_v1
+
+from spark_nas.assemble import load_experiment, parse_experiment
+from spark_nas.platforms import emr
+from spark_nas.platforms.submission import Submission
+from tests.commands.answers import Command
+from tests.platforms.schemas import CONF, aws, databricks, dataproc
+from tests.s3_endpoint import S3
+
+GOOD = """\
+space: mlp
+scheduler: {name: hyperband, max_resource: 3}
+evaluator: synthetic
+engine: spark_async
+"""
+WHERE = {
+    "emr": ["--cluster", "j-1"],
+    "emr new": ["--new-cluster", str(CONF / "emr/cluster.json")],
+    "emr-serverless": ["--application", "a1", "--role", "arn:aws:iam::1:role/nas"],
+    "dataproc": ["--project", "p", "--region", "r", "--cluster", "c"],
+    "dataproc batch": ["--project", "p", "--region", "r"],
+    "databricks": [],
+    "databricks there": ["--cluster", "0101-abc"],
+}
+
+
+def databricks_run(document: Any) -> list[str]:
+    assert {"run_name", "idempotency_token", "tasks"} == document.keys()
+    return [line for task in document["tasks"] for line in databricks(SubmitTask, task)]
+
+
+CHECKS = {
+    "emr": lambda document: aws("emr", "AddJobFlowSteps", document),
+    "emr new": lambda document: aws("emr", "RunJobFlow", document),
+    "emr-serverless": lambda document: aws("emr-serverless", "StartJobRun", document),
+    "dataproc": lambda document: dataproc(dataproc_v1.SubmitJobRequest, document),
+    "dataproc batch": lambda document: dataproc(dataproc_v1.CreateBatchRequest, document),
+    "databricks": databricks_run,
+    "databricks there": databricks_run,
+}
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    return tmp_path / "good.yaml"
+
+
+def words(case: str, experiment: Path, *more: str, output: str | None = None) -> list[str]:
+    place = ["--output", output or str(experiment.parent / "runs"), "--run-id", "night", "--code", "s3://b/code"]
+    return ["submit", case.split()[0], str(experiment), *place, *WHERE[case], *more]
+
+
+def arguments_in(document: Any) -> list[str]:
+    """What follows jobs/entry.py, wherever the platform keeps it."""
+    if isinstance(document, list):
+        if "--experiment" in document:
+            return document[document.index("--experiment") :]
+        return next((found for item in document if (found := arguments_in(item))), [])
+    return arguments_in(list(document.values())) if isinstance(document, dict) else []
+
+
+@pytest.mark.parametrize("case", WHERE)
+def test_the_printed_request_is_one_the_platform_takes(case: str, experiment: Path, command: Command):
+    answer = command(*words(case, experiment))
+    assert (0, "") == (answer.code, answer.err)
+    assert [] == CHECKS[case](json.loads(answer.out))
+
+
+@pytest.mark.parametrize("case", WHERE)
+def test_the_request_carries_the_experiment_that_was_checked(case: str, experiment: Path, command: Command):
+    document = json.loads(command(*words(case, experiment, "--set", "scheduler.eta=4", "--attempt", "2")).out)
+    found = arguments_in(document)
+    there = parse_experiment(yaml.safe_load(found[1]))
+    here = load_experiment(experiment, ["scheduler.eta=4"])
+    assert (here.name, here.scheduler, here.space) == (there.name, there.scheduler, there.space)
+    runs = str(experiment.parent / "runs")
+    assert ["--ending", f"{runs}/night/_endings/2.json"] == found[2:4]
+    assert ["search", "--output", runs, "--run-id", "night"] == found[4:]
+
+
+@pytest.mark.parametrize("case", WHERE)
+def test_nothing_is_started_twice_by_a_platform(case: str, experiment: Path, command: Command):
+    answer = command(*words(case, experiment, "--attempt", "2"))
+    assert "night-2" in answer.out or case.startswith("emr") and "serverless" not in case
+    once = {
+        "emr": r'"spark.yarn.maxAppAttempts=1"',
+        "emr-serverless": r'"maxAttempts": 1',
+        "databricks": r'"max_retries": 0',
+    }
+    if case.startswith("dataproc"):  # which restarts nothing unless it is told to
+        assert not re.search(r"scheduling|maxFailuresPerHour", answer.out)
+    else:
+        assert re.search(once[case.split()[0]], answer.out)
+
+
+def test_a_budget_and_spark_properties_go_along(experiment: Path, command: Command):
+    more = ["--time-budget", "5h", "--keep-checkpoints", "--conf", "spark.task.maxFailures=9", "--workers", "7"]
+    args = json.loads(command(*words("emr", experiment, *more)).out)["Steps"][0]["HadoopJarStep"]["Args"]
+    assert ["--time-budget", "5h", "--keep-checkpoints"] == args[-3:]
+    assert "spark.task.maxFailures=9" in args
+    assert "spark.task.maxFailures=4" not in args
+    assert "spark.executor.instances=7" in args
+
+
+@pytest.mark.parametrize("case", ["emr", "emr-serverless", "dataproc", "dataproc batch"])
+def test_a_packed_environment_is_the_python_of_driver_and_executors(case: str, experiment: Path, command: Command):
+    out = command(*words(case, experiment, "--archive", "s3://b/env.tar.gz")).out
+    assert "s3://b/env.tar.gz#environment" in out
+    assert "python3.11" not in out
+    assert out.count("./environment/bin/python") >= (1 if case == "dataproc batch" else 2)
+
+
+@pytest.mark.parametrize("case", ["emr", "dataproc", "dataproc batch", "databricks"])
+def test_without_gpus_none_is_asked_for(case: str, experiment: Path, command: Command):
+    assert "gpu.amount" in command(*words(case, experiment)).out
+    out = command(*words(case, experiment, "--gpus", "0")).out
+    assert [] == re.findall(r"resource\.gpu|accelerator|rapids", out)
+
+
+def test_a_new_cluster_holds_one_search_and_ends_with_it(experiment: Path, command: Command):
+    request = json.loads(command(*words("emr new", experiment)).out)
+    assert (1, False) == (request["StepConcurrencyLevel"], request["Instances"]["KeepJobFlowAliveWhenNoSteps"])
+    assert ["TERMINATE_CLUSTER"] == [step["ActionOnFailure"] for step in request["Steps"]]
+
+
+BAD = {
+    "unknown key": ("emr", ["--set", "scheduler.etta=3"], "scheduler.etta: 3: unknown key"),
+    "engine of one machine": ("emr", ["--set", "engine=local"], "engine.name: 'local': leaves a cluster idle"),
+    "master of one's own": (
+        "emr",
+        ["--set", "engine.spark.master=yarn"],
+        "engine.spark.master: 'yarn': leave it out: the platform says it",
+    ),
+    "relative data": (
+        "emr",
+        ["--set", "evaluator=training", "--set", "data.path=digits"],
+        "'digits': the cluster has another working folder",
+    ),
+    "data that is not there": (
+        "emr",
+        ["--set", "evaluator=training", "--set", "data.path={tmp}/none"],
+        "{tmp}/none: no such data folder",
+    ),
+    "run id": ("emr", ["--run-id", "a/b"], "run id 'a/b': use letters"),
+    "attempt": ("emr", ["--attempt", "a/b"], "run id 'a/b': use letters"),
+    "property": ("emr", ["--conf", "park.x=1"], "conf: 'park.x=1': give spark.KEY=VALUE"),
+    "no workers": ("emr", ["--workers", "0"], "workers: 0: give at least 1"),
+    "two GPUs": ("emr", ["--gpus", "2"], "gpus: 2: give each executor one GPU"),
+    "GPUs of EMR Serverless": ("emr-serverless", ["--gpus", "1"], "EMR Serverless has no GPUs"),
+    "cores of EMR Serverless": ("emr-serverless", ["--cores", "3"], "cores: 3: a worker has one of 1, 2, 4, 8, 16"),
+    "packed environment on Databricks": ("databricks", ["--archive", "s3://b/e"], "archive: 's3://b/e': a Databricks"),
+    "experiment that is too long": ("emr", ["--set", f"name={'x' * 9000}"], "the experiment is 9,"),
+    "output that is a file": ("emr", ["--output", "{tmp}/good.yaml"], "good.yaml: cannot write"),
+    "relative output": ("emr", ["--output", "runs"], "'runs': the cluster has another working folder"),
+    "no such store": ("emr", ["--output", "s4://b/runs"], "there is no store 's4'"),
+    "no platform": ("emr", ["--cluster", "j", "--new-cluster", "x"], "not allowed with argument --cluster"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_would_fail_on_the_platform_is_one_line_and_code_2_here(case: str, experiment: Path, command: Command):
+    platform, more, message = BAD[case]
+    tmp = str(experiment.parent)
+    answer = command(*words(platform, experiment, *(word.replace("{tmp}", tmp) for word in more)))
+    assert (2, "") == (answer.code, answer.out)
+    assert message.replace("{tmp}", tmp) in answer.complaint
+    assert not (experiment.parent / "runs" / "night" / "run.json").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"Name": "no instances"}'])
+def test_a_cluster_file_that_is_none_is_refused_by_name(content: str, experiment: Path, command: Command):
+    (experiment.parent / "cluster.json").write_text(content)
+    more = ["--new-cluster", str(experiment.parent / "cluster.json")]
+    answer = command("submit", "emr", experiment, "--output", "/x", "--run-id", "r", "--code", "s3://b", *more)
+    assert (2, True) == (answer.code, "cluster.json: not a RunJobFlow request in JSON" in answer.complaint)
+
+
+def test_places_that_only_databricks_has_are_named_and_not_looked_at(experiment: Path, command: Command):
+    sets = ["--set", "evaluator=training", "--set", "data.path=/Volumes/main/nas/digits"]
+    answer = command(*words("databricks", experiment, *sets, output="dbfs:/runs"))
+    assert 0 == answer.code
+    assert {
+        "spark-nas submit: not looked at: /Volumes/main/nas/digits is only there on Databricks",
+        "spark-nas submit: not looked at: dbfs:/runs is only there on Databricks",
+    } == set(answer.err.splitlines())
+
+
+def test_unchecked_places_are_taken_as_they_are(experiment: Path, command: Command):
+    sets = ["--set", "evaluator=training", "--set", "data.path=s3://none/digits", "--unchecked"]
+    answer = command(*words("emr", experiment, *sets, output="s3://none/runs"))
+    assert (0, "") == (answer.code, answer.err)
+
+
+@pytest.mark.slow
+def test_data_and_output_on_a_store_are_looked_at_and_left_as_they_were(
+    experiment: Path, command: Command, s3: S3, digits: Path
+):
+    from spark_nas.storage.locations import open_files
+
+    prefix = s3.prefix()
+    data = open_files(f"{prefix}/digits")
+    for path in digits.rglob("*.*"):
+        data.write(str(path.relative_to(digits)), path.read_bytes())
+    sets = ["--set", "evaluator=training", "--set", f"data.path={prefix}/digits"]
+    answer = command(*words("emr", experiment, *sets, output=f"{prefix}/runs"))
+    assert (0, "") == (answer.code, answer.err)
+    assert [] == open_files(f"{prefix}/runs").list("")
+    data.delete("train/part-00001.parquet")
+    answer = command(*words("emr", experiment, *sets, output=f"{prefix}/runs"))
+    assert (2, True) == (answer.code, "train/part-00001.parquet: shard is missing" in answer.complaint)
+
+
+def test_an_attempt_without_a_name_has_one_of_its_own(experiment: Path, command: Command):
+    found = arguments_in(json.loads(command(*words("emr", experiment)).out))
+    assert re.search(r"/_endings/\d{8}-\d{6}\.json$", found[3])
+
+
+def test_the_confs_by_hand_are_what_submit_sets():
+    from spark_nas.platforms import dataproc as google
+    from tests.platforms.schemas import spark_properties
+
+    submission = Submission({}, "s3://b/runs", "r", "1", "s3://b/code")
+    cluster = {"spark.submit.deployMode": "cluster"}
+    assert submission.yarn_conf(emr.PYTHON) | cluster == spark_properties("emr/spark-defaults.conf")
+    assert submission.yarn_conf(google.PYTHON) | cluster == spark_properties("dataproc/spark-defaults.conf")
+
+
+def test_on_one_machine_there_are_no_gpu_settings():
+    from tests.platforms.schemas import spark_properties
+
+    assert [] == [key for key in spark_properties("spark/spark-defaults.conf") if "gpu" in key]

@@ -1,0 +1,263 @@
+"""The laws of `protocol.Method`, held for every method through the real loop. A new method is one line in `METHODS`."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import nn, optim
+
+from spark_nas.assemble import COMPONENTS
+from spark_nas.checking import component_class
+from spark_nas.errors import OptionError
+from spark_nas.evaluation.augmentation import Augmentation
+from spark_nas.evaluation.determinism import seed_torch, torch_settings
+from spark_nas.evaluation.evaluator import build_network
+from spark_nas.evaluation.feed import Feed
+from spark_nas.evaluation.loop import Course, Lesson, Measured, fit
+from spark_nas.evaluation.networks.mixed import MixedOperation
+from spark_nas.evaluation.norms import norms_of
+from spark_nas.evaluation.oneshot import protocol
+from spark_nas.evaluation.oneshot.darts import Darts
+from spark_nas.evaluation.oneshot.gaea import Gaea
+from spark_nas.evaluation.oneshot.gaea_gdas import GaeaGdas
+from spark_nas.evaluation.oneshot.gdas import Gdas
+from spark_nas.evaluation.oneshot.pc_darts import PcDarts
+from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Method, MethodOptions
+from spark_nas.evaluation.oneshot.random_sharing import RandomSharing
+from spark_nas.evaluation.training import Training
+from spark_nas.search.records import SUPERNET
+from spark_nas.spaces import darts, nas_bench_201
+from spark_nas.spaces.core import IndependentChoices, SearchSpace
+from tests.evaluation.training_support import Digits
+
+METHODS: dict[str, MethodOptions] = {
+    # The learning rates are such that a few steps count.
+    "darts": Darts(learning_rate=0.1, hessian=True, entropy_per_choice=True),
+    "darts, second order": Darts(learning_rate=0.1, order=2),
+    "gaea": Gaea(),
+    "gaea, edges": Gaea(edge_weights=True, hessian=True),
+    "gaea, single level": Gaea(bilevel=False, exclude_zero=True),
+    "gaea_gdas": GaeaGdas(learning_rate=0.1, warmup_epochs=0),
+    "gdas": Gdas(learning_rate=0.1, hessian=True),
+    "pc_darts": PcDarts(learning_rate=0.1, warmup_epochs=0.5),
+    "random_sharing": RandomSharing(),
+}
+SPACES: dict[str, darts.Darts | nas_bench_201.NasBench201] = {
+    "darts": darts.Darts(layers=3, channels=2, partial_channels=2),
+    "nas_bench_201": nas_bench_201.NasBench201(channels=2, cells=1),
+}
+CPU = torch.device("cpu")
+OPTIONS = Training(batch_size=16, learning_rate=0.05, clip_norm=0.25)
+EPOCHS = 2
+Snapshot = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def reproducible() -> Iterator[None]:
+    """As in a job."""
+    with torch_settings(CPU, threads=1, deterministic=True):
+        yield
+
+
+@pytest.fixture(params=sorted(METHODS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@dataclass
+class Search:
+    """A supernet under a method, as a job has it."""
+
+    space: SearchSpace
+    network: nn.Module
+    method: Method
+    optimiser: optim.Optimizer
+    course: Course
+
+    def snapshot(self) -> Snapshot:
+        """All that a checkpoint holds, copied."""
+        parts = {"network": self.network, "method": self.method, "optimiser": self.optimiser}
+        return {part: copy.deepcopy(dict(whole.state_dict())) for part, whole in parts.items()}
+
+    def restore(self, state: bytes) -> None:
+        snapshot = torch.load(io.BytesIO(state), weights_only=True)
+        self.network.load_state_dict(snapshot["network"])
+        self.method.load_state_dict(snapshot["method"])
+        self.optimiser.load_state_dict(snapshot["optimiser"])
+
+    def train(self, epochs: range) -> Iterator[tuple[Measured, Mapping[str, float], Snapshot]]:
+        for _, measured, _ in fit(self.network, self.method, self.optimiser, self.course, epochs):
+            yield measured, self.method.diagnostics(), self.snapshot()
+
+    def lesson(self) -> Lesson:
+        return Lesson(self.network.train(), self.optimiser, OPTIONS, EPOCHS, epochs=EPOCHS - 1)
+
+    def batch(self, split: str) -> Batch:
+        return Batch(*next(self.course.feed.stored(split, OPTIONS.batch_size)), split)
+
+
+def search(name: str, space_name: str = "nas_bench_201", seed: int = 1) -> Search:
+    space = SPACES[space_name].build()
+    dataset = Digits((("train", 32), ("valid", 32), ("test", 16)))
+    seed_torch(CPU, seed, "weights")
+    network = build_network(space, SUPERNET, {}, dataset.input_shape, dataset.classes)
+    seed_torch(CPU, seed, "method")
+    method = METHODS[name].build(space)
+    optimiser = optim.SGD(network.parameters(), lr=OPTIONS.learning_rate, momentum=0.9, weight_decay=0.01)
+    course = Course(OPTIONS, Feed(dataset, CPU, Augmentation()), ("train",), 5, EPOCHS, lambda: None)
+    return Search(space, network, method, optimiser, course)
+
+
+@cache
+def straight(name: str, space_name: str = "nas_bench_201") -> tuple[Search, list[tuple[Any, ...]]]:
+    """A search trained to its end without a cut, and what it was after each epoch; nobody may train it further."""
+    trained = search(name, space_name)
+    return trained, list(trained.train(range(EPOCHS)))
+
+
+def saved(snapshot: Snapshot) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(snapshot, buffer)
+    return buffer.getvalue()
+
+
+def same(left: object, right: object) -> bool:
+    """Whether two states are bit for bit the same."""
+    if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
+        return left.dtype == right.dtype and torch.equal(left, right)
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return left == right
+
+
+def assert_known(gates: Gates | None, space: SearchSpace) -> None:
+    assert gates is not None
+    assert {choice.name for choice in space.choices} == set(gates)
+    for choice in space.choices:
+        assert gates[choice.name]
+        assert set(gates[choice.name]) <= set(choice.options)
+
+
+def test_every_method_of_experiment_files_is_held_to_the_laws():
+    assert {component_class(dotted) for dotted in COMPONENTS["method"].values()} == set(map(type, METHODS.values()))
+
+
+@pytest.mark.parametrize("space_name", sorted(SPACES))
+def test_gates_name_options_of_every_choice_and_no_other(name: str, space_name: str):
+    fresh, (trained, _) = search(name, space_name), straight(name, space_name)
+    for one in (fresh, trained):
+        assert_known(one.method.gates(), one.space)
+        assert_known(one.method.evaluation_gates(), one.space)
+
+
+@pytest.mark.parametrize("space_name", sorted(SPACES))
+def test_what_is_derived_is_complete_and_in_the_space(name: str, space_name: str):
+    trained, _ = straight(name, space_name)
+    for architecture in trained.method.derive():
+        assert {choice.name for choice in trained.space.choices} == set(architecture)
+        assert trained.space.contains(architecture)
+
+
+@pytest.mark.parametrize("space_name", sorted(SPACES))
+def test_a_training_through_the_loop_has_finite_losses_and_diagnostics(name: str, space_name: str):
+    _, epochs = straight(name, space_name)
+    assert len(epochs) == EPOCHS
+    for measured, diagnostics, _ in epochs:
+        assert math.isfinite(measured.loss)
+        assert [] == [k for k, v in diagnostics.items() if not isinstance(v, float) or not math.isfinite(v)]
+
+
+@pytest.mark.parametrize("part", ["step", "finish_epoch"])
+def test_learning_the_architecture_leaves_the_training_as_it_was(name: str, part: str):
+    """Bit for bit: weights, running statistics and their count, momentum; no gradient is left behind."""
+    found = search(name)
+    list(found.train(range(1)))
+    found.optimiser.zero_grad(set_to_none=True)
+    before, lesson = found.snapshot(), found.lesson()
+    modes = [(norm.training, norm.track_running_stats) for norm in norms_of(found.network)]
+    if part == "step":
+        found.method.step(lesson, found.batch("train"), lambda: found.batch("valid"))
+    else:
+        found.method.finish_epoch(lesson, lambda: found.batch("valid"))
+    after = found.snapshot()
+    assert same(before["network"], after["network"])
+    assert same(before["optimiser"], after["optimiser"])
+    assert [] == [name for name, weight in found.network.named_parameters() if weight.grad is not None]
+    assert modes == [(norm.training, norm.track_running_stats) for norm in norms_of(found.network)]
+
+
+def test_no_gradient_waits_in_the_method_for_a_later_step(name: str):
+    trained, _ = straight(name)
+    assert [] == [name for name, parameter in trained.method.named_parameters() if parameter.grad is not None]
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+def test_a_search_cut_at_an_epoch_and_resumed_is_the_search_that_was_not(name: str, cut: int):
+    """The same seed gives the same first part; a stranger that loads it goes on with the same second part."""
+    trained, expected = straight(name)
+    first = search(name)
+    assert all(map(same, expected[:cut], first.train(range(cut))))
+    stranger = search(name, seed=2)
+    stranger.restore(saved(first.snapshot()))
+    actual = list(stranger.train(range(cut, EPOCHS)))
+    assert [[measured, numbers] for measured, numbers, _ in expected[cut:]] == [[m, n] for m, n, _ in actual]
+    assert same(expected[-1][2], actual[-1][2])
+    torch.manual_seed(3)
+    derived = trained.method.derive()
+    torch.manual_seed(3)
+    assert derived == stranger.method.derive()
+
+
+def test_what_is_off_the_path_of_a_step_is_not_touched_by_it(name: str, monkeypatch: pytest.MonkeyPatch):
+    """Weights, running statistics and momentum, although all of them have momentum from the epochs before."""
+    found = search(name)
+    list(found.train(range(1)))
+    paths: list[Gates] = []
+    gates = found.method.gates
+    monkeypatch.setattr(found.method, "gates", lambda: paths.append(gates()) or paths[-1])
+    for _ in found.train(range(1, 2)):
+        pass
+    if any(len(weights) > 1 for path in paths for weights in path.values()):
+        pytest.skip("runs all options at once")
+    # Once more, a single step.
+    paths.clear()
+    before = found.snapshot()
+    monkeypatch.setattr(found.course.feed, "shuffled", lambda *_: iter([found.batch("train")[:2]]))
+    list(found.train(range(1, 2)))
+    after = found.snapshot()
+    [path] = paths
+    states = after["network"]
+    moved = {key for key in states if not torch.equal(before["network"][key], states[key])}
+    assert moved
+    unused = [
+        f"{place}.options.{option}."
+        for place, module in found.network.named_modules()
+        if isinstance(module, MixedOperation)
+        for option in module.options
+        if option not in path[module.choice]
+    ]
+    assert unused
+    assert [] == [key for key in sorted(moved) if key.startswith(tuple(unused))]
+
+
+def test_a_space_without_choices_is_refused(name: str):
+    with pytest.raises(OptionError, match="has no choices"):
+        METHODS[name].build(IndependentChoices("wide_resnet", ()))
+
+
+def test_the_method_that_decides_nothing_keeps_its_gates():
+    gates = {"a": {"x": 1.0}}
+    method = protocol.Fixed(gates)
+    assert gates == method.gates() == method.evaluation_gates()
+    assert () == method.derive()
+    assert {} == method.diagnostics()

@@ -1,0 +1,133 @@
+"""`spark-nas-job`: what a platform starts tells a scheduler how it ended, also where the platform keeps that to itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spark_nas.commands.runs import Run
+from spark_nas.errors import OutputError
+from spark_nas.platforms.entry import main, verdict
+from spark_nas.platforms.submission import Submission, inline
+from spark_nas.storage.lease import Lease
+from spark_nas.storage.locations import open_files
+from tests.s3_endpoint import S3
+
+EXPERIMENT = {
+    "name": "night",
+    "space": "mlp",
+    "scheduler": {"name": "hyperband", "max_resource": 3},
+    "evaluator": "synthetic",
+}
+
+
+def code_of(*arguments: str) -> int:
+    try:
+        main(arguments)
+    except SystemExit as end:
+        return int(end.code)
+    return 0
+
+
+def submission(folder: str, experiment: dict[str, object]) -> Submission:
+    return Submission(experiment, folder, "r", "1", "s3://b/code")
+
+
+def test_a_submitted_search_is_the_search_and_returns(tmp_path: Path):
+    search = submission(str(tmp_path), EXPERIMENT)
+    assert 0 == code_of(*search.arguments())
+    run = Run(str(tmp_path / "r"))
+    assert (6, "night") == (len(run.results()), run.experiment.name)
+    ending = json.loads(Path(search.ending).read_text())
+    assert (0, "search") == (ending["exit_code"], ending["command"])
+    assert [] == list(Path("/tmp").glob("spark-nas-*/experiment.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"scheduler": {"name": "ashes"}}, 2),
+        ({"evaluator": {"name": "synthetic", "divergence": 1.0}}, 1),
+    ],
+)
+def test_a_search_that_fails_raises_its_code_and_leaves_it(tmp_path: Path, change: dict[str, object], code: int):
+    search = submission(str(tmp_path), {**EXPERIMENT, **change})
+    assert code == code_of(*search.arguments())
+    assert code == verdict(search.ending)
+
+
+def test_a_run_that_another_driver_holds_ends_with_75(tmp_path: Path):
+    search = submission(str(tmp_path), EXPERIMENT)
+    with Lease(open_files(str(tmp_path / "r"))):
+        assert 75 == code_of(*search.arguments())
+        assert 75 == code_of(*search.arguments("--fail-only-unfinished"))
+    assert 75 == verdict(search.ending)
+
+
+def test_where_the_platform_retries_only_75_fails_and_the_verdict_tells_the_rest(tmp_path: Path):
+    search = submission(str(tmp_path), {**EXPERIMENT, "evaluator": {"name": "synthetic", "divergence": 1.0}})
+    assert 0 == code_of(*search.arguments("--fail-only-unfinished"))
+    assert 1 == code_of("--verdict", search.ending)
+
+
+def test_arguments_that_are_wrong_are_an_ending_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert 2 == code_of("--ending", str(tmp_path / "e.json"), "search", "--no-such")
+    assert 2 == verdict(str(tmp_path / "e.json"))
+    assert 0 == code_of("--ending", str(tmp_path / "e.json"), "search", "--help")
+    assert 0 == verdict(str(tmp_path / "e.json"))
+
+
+def test_a_defect_of_ours_is_an_ending_of_1_and_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object) -> int:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr("spark_nas.cli.main", broken)
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        main(["--ending", str(tmp_path / "e.json"), "status", "x"])
+    assert 1 == verdict(str(tmp_path / "e.json"))
+
+
+def test_an_ending_that_cannot_be_left_does_not_hide_the_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_text("")
+    assert 2 == code_of("--ending", str(tmp_path / "file" / "e.json"), "report", str(tmp_path / "none"))
+    assert "the ending cannot be left at" in capsys.readouterr().err
+
+
+def test_there_is_no_verdict_where_nothing_has_ended(tmp_path: Path):
+    with pytest.raises(OutputError, match=r"none\.json: nothing has ended here"):
+        verdict(str(tmp_path / "none.json"))
+
+
+def test_neither_a_command_nor_a_verdict_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert 2 == code_of("--ending", "x")
+    assert "give a command of spark-nas, or --verdict" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_ending_lies_on_an_object_store(s3: S3):
+    ending = f"{s3.prefix()}/night/_endings/1.json"
+    assert 2 == code_of("--ending", ending, "report", f"{s3.prefix()}/none")
+    assert 2 == verdict(ending)
+
+
+@pytest.mark.slow
+def test_the_job_script_reads_its_own_command_line(tmp_path: Path):
+    script = Path(__file__).resolve().parents[2] / "jobs" / "entry.py"
+    search = submission(str(tmp_path), EXPERIMENT)
+    done = subprocess.run([sys.executable, script, *search.arguments()], capture_output=True, text=True, check=False)
+    assert (0, True) == (done.returncode, f"Run: {tmp_path}/r" in done.stdout)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"a": {"b": {"c": {}}}}, {"t": "{{job.id}} }}"}, {"q": 'a "quoted" \\ {word}'}, {"l": [{"x": 1}, [{}]], "é": "ß, ,"}],
+)
+def test_an_inline_experiment_has_no_braces_that_touch_and_comes_back_whole(value: dict[str, object]):
+    text = inline(value)
+    assert "{{" not in text
+    assert "}}" not in text
+    assert value == json.loads(text)
