@@ -66,14 +66,16 @@ class TextDataset:
         if not is_kept(split, sizes, self.cache_bytes):
             return self._read(split)
         key = CacheKey(self.path, self.fingerprint, split)
-        kept = DECODED.get(key, lambda: DecodedSplit(self._read(split), np.empty(0, np.int64)), self.cache_bytes)
-        return kept.x.view(np.int32)
+        return DECODED.get(key, lambda: self._decode(split), self.cache_bytes).x.view(np.int32)
 
     def _bytes(self, split: str) -> int:
         return self.descriptor.split(split).rows * self.descriptor.example_bytes
 
-    def _read(self, split: str) -> NDArray[np.int32]:
+    def _decode(self, split: str) -> DecodedSplit:
         DECODED.make_room(self._bytes(split), self.cache_bytes)
+        return DecodedSplit(self._read(split), np.empty(0, np.int64))
+
+    def _read(self, split: str) -> NDArray[np.int32]:
         chunk, tokens, rows = self.descriptor.chunk, self.rows(split), self.descriptor.split(split).rows
         counts = np.full(rows, chunk)
         counts[-1] = tokens - (rows - 1) * chunk

@@ -168,23 +168,27 @@ def measure(
     course: Course,
     split: str,
     *,
+    shared: bool = False,
     batch_size: int | None = None,
     batches: int | None = None,
 ) -> Measured:
     """Plain cross-entropy and error of a split in its stored order, or of its first `batches` only.
 
-    `gates` is asked for each batch. Raises Diverged when the loss is not finite.
+    `gates` is asked for each batch. `shared` is whether the weights are a supernet's, whose batch norms go by
+    `options.shared_norm`. Raises Diverged when the loss is not finite.
     """
     network.eval()
     reset(network)
+    norms = norms_of(network) if shared and course.options.shared_norm == "batch" else []
     size = batch_size or course.options.evaluation_batch_size
     seen, wrong, total = 0, 0, 0.0
-    for x, y in islice(course.feed.stored(split, size), batches):
-        course.check_time()
-        logits, _ = run(network, x, gates(), course.options.precision)
-        total += F.cross_entropy(logits, y, reduction="sum").item()
-        wrong += int((logits.argmax(1) != y).sum())
-        seen += len(y)
+    with batch_statistics(norms):
+        for x, y in islice(course.feed.stored(split, size), batches):
+            course.check_time()
+            logits, _ = run(network, x, gates(), course.options.precision)
+            total += F.cross_entropy(logits, y, reduction="sum").item()
+            wrong += int((logits.argmax(1) != y).sum())
+            seen += len(y)
     if not math.isfinite(total):
         raise Diverged(f"the loss on the {split} split became {total}")
     return Measured(total / seen, wrong / seen)

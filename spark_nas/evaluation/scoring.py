@@ -14,7 +14,6 @@ from torch import nn
 from spark_nas.errors import JobError
 from spark_nas.evaluation import checkpoint as checkpoints
 from spark_nas.evaluation.loop import measure
-from spark_nas.evaluation.norms import batch_statistics, norms_of
 from spark_nas.evaluation.oneshot.protocol import path
 from spark_nas.evaluation.session import Setting, named, objective
 from spark_nas.search.records import SUPERNET, Outcome
@@ -37,10 +36,8 @@ def score(setting: Setting, split: str) -> Outcome:
     network = _supernet(setting)
     gates = path(job.trial.architecture)
     batches = options.score_batches if job.rung == 0 and options.score_batches else None
-    with batch_statistics(norms_of(network) if options.shared_norm == "batch" else []):
-        measured = measure(
-            network, lambda: gates, setting.course(), split, batch_size=options.score_batch_size, batches=batches
-        )
+    size = options.score_batch_size
+    measured = measure(network, lambda: gates, setting.course(), split, shared=True, batch_size=size, batches=batches)
     return Outcome(objective(measured, options), named(split, measured))
 
 

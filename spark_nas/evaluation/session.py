@@ -17,7 +17,6 @@ from spark_nas.evaluation.checkpoint import Checkpoint
 from spark_nas.evaluation.determinism import seed_torch
 from spark_nas.evaluation.feed import Batches, Feed
 from spark_nas.evaluation.loop import Course, Measured, fit, measure
-from spark_nas.evaluation.norms import batch_statistics, norms_of
 from spark_nas.evaluation.oneshot.protocol import Method
 from spark_nas.evaluation.optimisers import OPTIMISERS, averaged, observe
 from spark_nas.evaluation.text_feed import TextFeed, is_text
@@ -187,11 +186,9 @@ class Session:
             self._measured.clear()
             self._measured_at = self.epoch
         if split not in self._measured:
-            shared = self.open_choices > 0 and self.course.options.shared_norm == "batch"
-            norms = norms_of(self.network) if shared else []
-            with averaged(self.optimiser), batch_statistics(norms):
-                gates = self.method.evaluation_gates
-                self._measured[split] = measure(self.network, gates, self.course, split)
+            gates, shared = self.method.evaluation_gates, self.open_choices > 0
+            with averaged(self.optimiser):
+                self._measured[split] = measure(self.network, gates, self.course, split, shared=shared)
         return self._measured[split]
 
     def dump(self) -> bytes:

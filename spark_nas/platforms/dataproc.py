@@ -1,7 +1,8 @@
 """Google Dataproc: a job of a running cluster (SubmitJob), or a serverless batch (CreateBatch).
 
 The request is the message of the REST API, in its JSON: `job` or `batch` in it is what the API's `jobs:submit` and
-`batches` take. No `scheduling` is asked for: Dataproc's restarts cannot tell exit code 75 from the others. A run itself cannot lie on gs:// (see docs/operations.md): give an output on S3 or on a shared mount.
+`batches` take. No `scheduling` is asked for: Dataproc's restarts cannot tell exit code 75 from the others. A run itself
+cannot lie on gs:// (see docs/operations.md): give an output on S3 or on a shared mount.
 """
 
 from __future__ import annotations

@@ -128,9 +128,14 @@ class MemoryWorkspace:
     threads: int = 1
     keeps: bool = False
     kept: list[bytes] = field(default_factory=list)
+    source: str | None = None
+    """What `origin` says of the checkpoint."""
 
     def load(self) -> bytes | None:
         return self.checkpoint
+
+    def origin(self) -> str | None:
+        return self.source
 
     def save(self, checkpoint: bytes) -> None:
         self.saved = checkpoint

@@ -41,7 +41,7 @@ def recorder(answers: Mapping[tuple[str, str], tuple[int, Any]]) -> Iterator[Rec
             self.end_headers()
             self.wfile.write(reply)
 
-        do_GET = do_POST = do_PUT = answer  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_PUT = answer
 
         def log_message(self, *_: object) -> None:
             pass

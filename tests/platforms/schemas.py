@@ -13,11 +13,13 @@ import botocore.validate
 import yaml
 from google.protobuf import json_format
 
+Document = Any
+"""What JSON and YAML hold; also botocore's shapes, which have no types."""
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONF = REPOSITORY / "conf"
 
 
-def read(name: str) -> Any:
+def read(name: str) -> Document:
     """A JSON or YAML file of conf/; one may not hold a key twice."""
     text = (CONF / name).read_text(encoding="utf-8")
     return yaml.load(text, _Strict) if name.endswith((".yaml", ".yml")) else json.loads(text, object_pairs_hook=_once)
@@ -25,7 +27,9 @@ def read(name: str) -> Any:
 
 class _Strict(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        return _once([(self.construct_object(k, deep=True), self.construct_object(v, deep=True)) for k, v in node.value])
+        return _once(
+            [(self.construct_object(k, deep=True), self.construct_object(v, deep=True)) for k, v in node.value]
+        )
 
 
 def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -34,7 +38,7 @@ def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-def aws(service: str, operation: str, request: Any) -> list[str]:
+def aws(service: str, operation: str, request: Document) -> list[str]:
     """By botocore's model of the service: unknown keys, missing ones, wrong types, and values that no enum has."""
     shape = _model(service).operation_model(operation).input_shape
     report = botocore.validate.ParamValidator().validate(request, shape).generate_report()
@@ -42,11 +46,11 @@ def aws(service: str, operation: str, request: Any) -> list[str]:
 
 
 @lru_cache
-def _model(service: str) -> Any:
+def _model(service: str) -> Document:
     return botocore.session.get_session().get_service_model(service)
 
 
-def _outside_enums(shape: Any, value: Any, path: str) -> Iterator[str]:
+def _outside_enums(shape: Document, value: Document, path: str) -> Iterator[str]:
     """botocore itself leaves these to the service."""
     if shape.type_name == "structure" and isinstance(value, dict):
         for key in value.keys() & shape.members.keys():
@@ -58,7 +62,7 @@ def _outside_enums(shape: Any, value: Any, path: str) -> Iterator[str]:
         yield f"{path}: {value!r} is none of {shape.enum}"
 
 
-def dataproc(message: type, document: Any) -> list[str]:
+def dataproc(message: type, document: Document) -> list[str]:
     """By the protocol buffers of the Dataproc API: unknown fields, wrong types, values that no enum has."""
     try:
         json_format.ParseDict(document, message.pb(message()), ignore_unknown_fields=False)
@@ -67,12 +71,12 @@ def dataproc(message: type, document: Any) -> list[str]:
     return []
 
 
-def databricks(data: type, document: Any) -> list[str]:
+def databricks(data: type, document: Document) -> list[str]:
     """By the SDK's dataclass, which drops what it does not know: so by what does not come back."""
     return list(_lost(document, data.from_dict(document).as_dict(), data.__name__))
 
 
-def _lost(before: Any, after: Any, path: str) -> Iterator[str]:
+def _lost(before: Document, after: Document, path: str) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in before:
             yield from _lost(before[key], after[key], f"{path}.{key}") if key in after else [f"{path}.{key}"]
@@ -83,7 +87,7 @@ def _lost(before: Any, after: Any, path: str) -> Iterator[str]:
         yield f"{path}: {before!r} became {after!r}"
 
 
-def misspelt(document: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, Any]]:
+def misspelt(document: Document, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, Any]]:
     """The document with one key misspelt, for each key at each depth: (where, the document)."""
     items: Iterator[tuple[Any, Any]] = iter(())
     if isinstance(document, dict):
@@ -101,5 +105,7 @@ def misspelt(document: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
 
 def spark_properties(name: str) -> dict[str, str]:
     """A spark-defaults.conf."""
-    lines = [line.split(None, 1) for line in (CONF / name).read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line.split(None, 1) for line in (CONF / name).read_text().splitlines() if line and not line.startswith("#")
+    ]
     return _once([(key, value.strip()) for key, value in lines])

@@ -1,4 +1,4 @@
-"""The files in conf/ that go to a platform are what the platform's own model takes, down to the spelling of each key."""
+"""The files in conf/ that go to a platform are what its own model takes, down to the spelling of each key."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from databricks.sdk.service.jobs import JobSettings
 from google.cloud import dataproc_v1
 
-from tests.platforms.schemas import CONF, aws, databricks, dataproc, misspelt, read
+from tests.platforms.schemas import CONF, Document, aws, databricks, dataproc, misspelt, read
 
-Check = Callable[[Any], list[str]]
+Check = Callable[[Document], list[str]]
 
 MAPS = {"Properties", "properties", "metadata", "labels", "tags", "spark_conf", "custom_tags"}
 """What holds keys of the user's own, or Spark's."""
 
 
-def bundle_job() -> Any:
+def bundle_job() -> Document:
     """The job of the bundle, with the bundle's variables filled in as the Databricks CLI does."""
     variables = {name: value["default"] for name, value in read("databricks/databricks.yml")["variables"].items()}
 
-    def filled(value: Any) -> Any:
+    def filled(value: Document) -> Document:
         if isinstance(value, dict):
             return {key: filled(item) for key, item in value.items()}
         if isinstance(value, list):
@@ -38,7 +37,7 @@ def bundle_job() -> Any:
     return filled(read("databricks/resources/search.job.yml")["resources"]["jobs"]["search"])
 
 
-FILES: dict[str, tuple[Callable[[], Any], Check]] = {
+FILES: dict[str, tuple[Callable[[], Document], Check]] = {
     "emr/cluster.json": (lambda: read("emr/cluster.json"), partial(aws, "emr", "RunJobFlow")),
     "emr/step.json": (lambda: read("emr/step.json"), partial(aws, "emr", "AddJobFlowSteps")),
     "emr/configurations.json": (

@@ -1,10 +1,11 @@
-"""`spark-nas-job`: what a platform starts tells a scheduler how it ended, also where the platform keeps that to itself."""
+"""`spark-nas-job`: what a platform starts tells a scheduler how it ended, also where the platform does not."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ EXPERIMENT = {
     "scheduler": {"name": "hyperband", "max_resource": 3},
     "evaluator": "synthetic",
 }
+HOPELESS: dict[str, object] = {
+    "evaluator": {"name": "synthetic", "divergence": 1.0},
+    "scheduler": {"name": "full_training", "trials": 4, "max_resource": 3},
+}
 
 
 def code_of(*arguments: str) -> int:
@@ -37,21 +42,23 @@ def submission(folder: str, experiment: dict[str, object]) -> Submission:
     return Submission(experiment, folder, "r", "1", "s3://b/code")
 
 
-def test_a_submitted_search_is_the_search_and_returns(tmp_path: Path):
+def test_a_submitted_search_is_the_search_and_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     search = submission(str(tmp_path), EXPERIMENT)
     assert 0 == code_of(*search.arguments())
     run = Run(str(tmp_path / "r"))
     assert (6, "night") == (len(run.results()), run.experiment.name)
     ending = json.loads(Path(search.ending).read_text())
     assert (0, "search") == (ending["exit_code"], ending["command"])
-    assert [] == list(Path("/tmp").glob("spark-nas-*/experiment.yaml"))
+    assert [] == list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.parametrize(
     ("change", "code"),
     [
         ({"scheduler": {"name": "ashes"}}, 2),
-        ({"evaluator": {"name": "synthetic", "divergence": 1.0}}, 1),
+        (HOPELESS, 1),
     ],
 )
 def test_a_search_that_fails_raises_its_code_and_leaves_it(tmp_path: Path, change: dict[str, object], code: int):
@@ -69,7 +76,7 @@ def test_a_run_that_another_driver_holds_ends_with_75(tmp_path: Path):
 
 
 def test_where_the_platform_retries_only_75_fails_and_the_verdict_tells_the_rest(tmp_path: Path):
-    search = submission(str(tmp_path), {**EXPERIMENT, "evaluator": {"name": "synthetic", "divergence": 1.0}})
+    search = submission(str(tmp_path), {**EXPERIMENT, **HOPELESS})
     assert 0 == code_of(*search.arguments("--fail-only-unfinished"))
     assert 1 == code_of("--verdict", search.ending)
 
@@ -102,6 +109,11 @@ def test_there_is_no_verdict_where_nothing_has_ended(tmp_path: Path):
         verdict(str(tmp_path / "none.json"))
 
 
+def test_without_an_ending_the_code_is_all_there_is(tmp_path: Path):
+    assert 2 == code_of("report", str(tmp_path / "none"))
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_neither_a_command_nor_a_verdict_is_refused(capsys: pytest.CaptureFixture[str]):
     assert 2 == code_of("--ending", "x")
     assert "give a command of spark-nas, or --verdict" in capsys.readouterr().err
@@ -124,7 +136,12 @@ def test_the_job_script_reads_its_own_command_line(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "value",
-    [{"a": {"b": {"c": {}}}}, {"t": "{{job.id}} }}"}, {"q": 'a "quoted" \\ {word}'}, {"l": [{"x": 1}, [{}]], "é": "ß, ,"}],
+    [
+        {"a": {"b": {"c": {}}}},
+        {"t": "{{job.id}} }}"},
+        {"q": 'a "quoted" \\ {word}'},
+        {"l": [{"x": 1}, [{}]], "é": "ß, ,"},
+    ],
 )
 def test_an_inline_experiment_has_no_braces_that_touch_and_comes_back_whole(value: dict[str, object]):
     text = inline(value)

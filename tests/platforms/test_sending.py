@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import botocore.session
 import pytest
@@ -16,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from spark_nas.cli import main
 from tests.platforms.recorder import recorder
-from tests.platforms.schemas import CONF, read
+from tests.platforms.schemas import CONF, Document, read
 from tests.s3_endpoint import S3
 
+Submit = Callable[..., tuple[int, str, str]]
 EXPERIMENT = """\
 space: mlp
 scheduler: {name: hyperband, max_resource: 3}
@@ -40,12 +40,12 @@ def submit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     return run
 
 
-def aws(service: str) -> Any:
+def aws(service: str) -> Document:
     return botocore.session.get_session().create_client(service, region_name="us-east-1")
 
 
 @pytest.mark.slow
-def test_emr_has_the_step_and_the_cluster_that_were_printed(submit, s3: S3):
+def test_emr_has_the_step_and_the_cluster_that_were_printed(submit: Submit, s3: S3):
     client = aws("emr")
     cluster = client.run_job_flow(**read("emr/cluster.json"))["JobFlowId"]
     printed = json.loads(submit("emr", "--cluster", cluster)[1])["Steps"][0]
@@ -63,7 +63,7 @@ def test_emr_has_the_step_and_the_cluster_that_were_printed(submit, s3: S3):
 
 
 @pytest.mark.slow
-def test_emr_serverless_has_the_job_run_that_was_printed(submit, s3: S3):
+def test_emr_serverless_has_the_job_run_that_was_printed(submit: Submit, s3: S3):
     client = aws("emr-serverless")
     application = client.create_application(**read("emr-serverless/application.json"))["applicationId"]
     where = ["--application", application, "--role", "arn:aws:iam::123456789012:role/nas"]
@@ -75,7 +75,7 @@ def test_emr_serverless_has_the_job_run_that_was_printed(submit, s3: S3):
 
 
 @pytest.mark.slow
-def test_what_aws_refuses_is_one_line_and_code_2(submit, s3: S3):
+def test_what_aws_refuses_is_one_line_and_code_2(submit: Submit, s3: S3):
     where = ["--application", "none", "--role", "arn:aws:iam::123456789012:role/nas"]
     code, out, err = submit("emr-serverless", *where, "--run")
     assert (2, "") == (code, out)
@@ -87,9 +87,7 @@ def test_what_aws_refuses_is_one_line_and_code_2(submit, s3: S3):
 def google_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service account whose key was made just now."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     account = {
         "type": "service_account",
         "client_email": "nas@p.iam.gserviceaccount.com",
@@ -101,7 +99,7 @@ def google_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
 
 
-def test_dataproc_gets_the_job_that_was_printed(submit, google_credentials: None):
+def test_dataproc_gets_the_job_that_was_printed(submit: Submit, google_credentials: None):
     path = "/v1/projects/p/regions/r/jobs:submit"
     answer = {"reference": {"jobId": "night-1"}, "placement": {"clusterName": "c"}}
     with recorder({("POST", path): (200, answer)}) as server:
@@ -114,7 +112,7 @@ def test_dataproc_gets_the_job_that_was_printed(submit, google_credentials: None
     assert headers["authorization"].startswith("Bearer ey")
 
 
-def test_dataproc_gets_the_batch_that_was_printed(submit, google_credentials: None):
+def test_dataproc_gets_the_batch_that_was_printed(submit: Submit, google_credentials: None):
     path = "/v1/projects/p/locations/r/batches"
     with recorder({("POST", path): (200, {"name": "operations/1"})}) as server:
         where = ["--project", "p", "--region", "r", "--endpoint", server.url]
@@ -140,7 +138,7 @@ def databricks_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 SUBMIT = ("POST", "/api/2.2/jobs/runs/submit")
 
 
-def test_databricks_gets_the_run_that_was_printed(submit, databricks_host):
+def test_databricks_gets_the_run_that_was_printed(submit: Submit, databricks_host: Callable[[str], None]):
     with recorder({SUBMIT: (200, {"run_id": 17})}) as server:
         databricks_host(server.url)
         printed = json.loads(submit("databricks")[1])
@@ -150,7 +148,7 @@ def test_databricks_gets_the_run_that_was_printed(submit, databricks_host):
     assert "Bearer a-token" == headers["Authorization"]
 
 
-def test_what_databricks_refuses_is_one_line_and_code_2(submit, databricks_host):
+def test_what_databricks_refuses_is_one_line_and_code_2(submit: Submit, databricks_host: Callable[[str], None]):
     refusal = {"error_code": "INVALID_PARAMETER_VALUE", "message": "no such node type"}
     with recorder({SUBMIT: (400, refusal)}) as server:
         databricks_host(server.url)
@@ -173,11 +171,9 @@ def first_line(answer: tuple[int, str, str]) -> tuple[int, str]:
     ],
 )
 def test_a_client_that_is_missing_is_named_with_its_extra(
-    submit, monkeypatch: pytest.MonkeyPatch, platform: str, module: str, where: list[str], extra: str
+    submit: Submit, monkeypatch: pytest.MonkeyPatch, platform: str, module: str, where: list[str], extra: str
 ):
-    missing: Mapping[str, Any] = {name: None for name in sys.modules if name == module} or {module: None}
-    for name in missing:
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delattr("google.cloud.dataproc_v1", raising=False)
     code, out, err = submit(platform, *where, "--run")
     assert (2, "") == (code, out)

@@ -16,7 +16,7 @@ from spark_nas.spaces.core import Architecture
 
 SKIPS = frozenset({"skip_connect", "identity", "skip", "zero"})
 """The options that hand on their input, in all spaces; `zero` leaves only a block's shortcut."""
-_ITERATIONS = 100
+_ITERATIONS = 30
 _TOLERANCE = 1e-3
 
 

@@ -138,7 +138,6 @@ def test_a_word_is_dropped_everywhere_or_nowhere():
 
 
 def test_the_output_mask_holds_for_all_time_steps():
-    # A state that does not change in time: all matrices 0, so that f(h) = 0 and it stays at 0 ... but for the bias.
     network = child(DartsRnn(hidden=50, nodes=1), {**DRY, "dropout_output": 0.5}, classes=1)
     seen: list[Tensor] = []
     network.classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

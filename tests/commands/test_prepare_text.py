@@ -1,0 +1,77 @@
+"""`spark-nas prepare-data text`: what it says it has written, and its complaints in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from spark_nas.data.text_descriptor import load_any
+from tests.commands.answers import Command
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def write(path: Path, content: bytes = b"to be or not to be\n" * 20) -> str:
+    path.write_bytes(content)
+    return str(path)
+
+
+@pytest.mark.spark
+def test_a_text_is_prepared_once_and_the_command_says_what_it_is(
+    spark: SparkSession, tmp_path: Path, command: Command
+) -> None:
+    place = ["--output", str(tmp_path / "out"), "--if-missing"]
+    novel = write(tmp_path / "novel.txt")
+    prepared = command("prepare-data", "text", novel, *place, "--vocabulary", "4", "--shards", "2")
+    said = f"novel: train 98, valid 14, test 28 words, 4 different, in {tmp_path}/out\n"
+    assert (0, said) == (prepared.code, prepared.out)
+    again = command("prepare-data", "text", novel, *place)
+    assert (0, f"{tmp_path}/out is there already: novel\n") == (again.code, again.out)
+    files = [write(tmp_path / f"{split}.txt") for split in ("train", "valid", "test")]
+    other = ["--output", str(tmp_path / "out"), "--overwrite", "--level", "character", "--name", "three"]
+    prepared = command("prepare-data", "text", *files, *other)
+    said = f"three: train 380, valid 380, test 380 characters, 9 different, in {tmp_path}/out\n"
+    assert (0, said) == (prepared.code, prepared.out)
+    assert "three" == load_any(tmp_path / "out").name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["text"], "text: no file named; give one text, three with train, valid, test in their names, or a .zip"),
+        (["text", "{tmp}/nowhere"], "{tmp}/nowhere: no such file or folder; give the text to prepare"),
+        (["text", "{tmp}/a.txt", "{tmp}/a.txt"], "a.txt: of several files each must have train, valid or test in its"),
+        (["text", "{tmp}/a.txt", "--vocabulary", "0"], "vocabulary 0: must be at least 2: <unk> and the most frequent"),
+        (["text", "{tmp}/a.txt", "--level", "byte"], "argument --level: invalid choice: 'byte' (choose from"),
+        (["text", "{tmp}/a.txt", "--image-size", "8"], "image size 8: a text has no images; leave it out"),
+        (["digits", "{tmp}/a.txt"], "{tmp}/a.txt: one source at a time; only `text` takes several files"),
+        (["digits", "--vocabulary", "100"], "vocabulary 100: only `text` has one; leave it out"),
+        (["digits", "--level", "word"], "level word: only `text` has one; leave it out"),
+    ],
+)
+def test_what_cannot_be_prepared_is_said_in_one_line_without_spark(
+    tmp_path: Path, command: Command, arguments: list[str], said: str
+) -> None:
+    write(tmp_path / "a.txt")
+    words = [word.replace("{tmp}", str(tmp_path)) for word in arguments]
+    answer = command("prepare-data", *words, "--output", str(tmp_path / "out"))
+    assert (2, "") == (answer.code, answer.out)
+    assert said.replace("{tmp}", str(tmp_path)) in answer.complaint
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "a.txt: is empty; give a file that holds text"), (b"caf\xe9\n", "a.txt: line 1 is not UTF-8 (")],
+)
+def test_a_file_that_is_no_text_is_said_in_one_line(
+    spark: SparkSession, tmp_path: Path, command: Command, content: bytes, said: str
+) -> None:
+    answer = command("prepare-data", "text", write(tmp_path / "a.txt", content), "--output", str(tmp_path / "out"))
+    assert (2, "") == (answer.code, answer.out)
+    assert said in answer.complaint
+    assert [] == [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
