@@ -25,7 +25,7 @@ DEMO_SEARCH := search $(DEMO_CONF) --output $(DEMO_RUNS) --run-id $(DEMO_ID)
 DEMO_RETRAIN := retrain $(DEMO_RUNS)/$(DEMO_ID)
 DEMO_REPORT := report $(DEMO_RUNS)/$(DEMO_ID)
 
-.PHONY: help demo test chaos check lint format test-spark35 setup setup-spark35 java wheel clean distclean
+.PHONY: help demo test chaos check lint format test-spark35 setup setup-spark35 java wheel archive clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -93,6 +93,9 @@ wheel: setup ## dist/spark_nas-*.whl, and the same as .zip for `spark-submit --p
 	$(PIP) wheel $(QUIET) --no-deps --no-build-isolation --wheel-dir dist .
 	for wheel in dist/*.whl; do cp "$$wheel" "$${wheel%-py3-none-any.whl}.zip"; done
 	ls -1 dist
+
+archive: setup ## dist/environment.tar.gz for `--archives`; CONSTRAINTS, EXTRAS, PREFIX and PYTHON as scripts/archive says
+	@scripts/archive
 
 clean: ## what the tools leave behind; data, runs and environments stay
 	rm -rf build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
-import socket
 import statistics
 import subprocess
 import sys
-import time
 import urllib.request
 import venv
 from collections.abc import Iterator, Mapping
@@ -80,22 +79,19 @@ def rivals_python(folder: Path) -> Path:
 
 @contextmanager
 def s3_endpoint() -> Iterator[dict[str, str]]:
-    """A moto server with an empty bucket; gives what a process needs in its environment to reach it."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """A moto server with an empty bucket; gives what a process needs in its environment to reach it.
+
+    It runs in threads of this process, which only waits for the contestants, and so ends with it however it ends.
+    """
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(urllib.request.Request(f"{url}/{BUCKET}", method="PUT")).close()
-                break
-            except OSError:
-                if server.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit("the S3 endpoint (moto) does not start") from None
-                time.sleep(0.1)
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        urllib.request.urlopen(urllib.request.Request(f"{url}/{BUCKET}", method="PUT")).close()
         yield {
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
@@ -105,8 +101,7 @@ def s3_endpoint() -> Iterator[dict[str, str]]:
             "S3_ENDPOINT_URL": url,  # Mosaic's name for it
         }
     finally:
-        server.terminate()
-        server.wait()
+        server.stop()
 
 
 def write_shards(arrays: Path, folder: Path) -> None:

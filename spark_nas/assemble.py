@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 COMPONENTS: Components = {
     "space": {
         "darts": "spark_nas.spaces.darts:Darts",
+        "darts_rnn": "spark_nas.spaces.darts_rnn:DartsRnn",
         "enas_macro": "spark_nas.spaces.enas_macro:EnasMacro",
         "enas_micro": "spark_nas.spaces.enas_micro:EnasMicro",
+        "enas_rnn": "spark_nas.spaces.enas_rnn:EnasRnn",
         "mlp": "spark_nas.spaces.mlp:Mlp",
         "nas_bench_201": "spark_nas.spaces.nas_bench_201:NasBench201",
         "proxyless": "spark_nas.spaces.proxyless:Proxyless",
@@ -48,11 +50,15 @@ COMPONENTS: Components = {
     },
     "method": {
         "darts": "spark_nas.evaluation.oneshot.darts:Darts",
+        "enas": "spark_nas.evaluation.oneshot.enas:Enas",
         "gaea": "spark_nas.evaluation.oneshot.gaea:Gaea",
         "gaea_gdas": "spark_nas.evaluation.oneshot.gaea_gdas:GaeaGdas",
         "gdas": "spark_nas.evaluation.oneshot.gdas:Gdas",
+        "one_shot": "spark_nas.evaluation.oneshot.one_shot:OneShotPaths",
         "pc_darts": "spark_nas.evaluation.oneshot.pc_darts:PcDarts",
+        "proxyless": "spark_nas.evaluation.oneshot.proxyless:Proxyless",
         "random_sharing": "spark_nas.evaluation.oneshot.random_sharing:RandomSharing",
+        "snas": "spark_nas.evaluation.oneshot.snas:Snas",
     },
     "evaluator": {
         "synthetic": "spark_nas.evaluation.synthetic:Synthetic",

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Initialisation action of a Dataproc cluster (2.2, 2.3: Python 3.11). Metadata spark-nas-code names the folder that holds
-# what `make wheel` left in dist/, and conf/constraints/dataproc-2.txt. Spark, pyarrow and pandas stay the image's own.
+# Initialisation action of a Dataproc cluster. Metadata spark-nas-code names the folder that holds what `make wheel` left
+# in dist/. What the image ships - Spark, pyarrow, pandas, numpy - stays exactly as it is.
 set -euxo pipefail
 
 code=$(/usr/share/google/get_metadata_value attributes/spark-nas-code)
 work=$(mktemp -d)
-gsutil cp "$code/spark_nas-*.whl" "$code/dataproc-2.txt" "$work/"
+gsutil cp "$code/spark_nas-*.whl" "$work/"
 python=/opt/conda/default/bin/python
-"$python" -m pip install -c "$work/dataproc-2.txt" "$(ls "$work"/spark_nas-*.whl)[torch,data,s3]"
-"$python" -m pip install --no-deps petastorm==0.12.1 # it requires pyspark, which would be a second Spark
-"$python" -m pip install -c "$work/dataproc-2.txt" dill diskcache fsspec future psutil six pyzmq
+"$python" -m pip list --format=freeze >"$work/shipped.txt"
+"$python" -m pip install -c "$work/shipped.txt" "$(ls "$work"/spark_nas-*.whl)[torch,data,s3]"
+# petastorm by itself requires pyspark, which would be a second Spark; what else it needs is named here.
+"$python" -m pip install -c "$work/shipped.txt" dill diskcache fsspec future packaging psutil pyzmq six
+"$python" -m pip install --no-deps petastorm==0.12.1
 rm -rf "$work"

@@ -16,7 +16,8 @@ if [ -n "$code" ]; then
     # Python 3.11 beside the platform's 3.9, which stays as it is. Spark is the platform's own.
     sudo dnf install -y python3.11 python3.11-pip
     sudo /usr/bin/python3.11 -m pip install -c "$work/emr-7.txt" "$(ls "$work"/spark_nas-*.whl)[torch,data,s3]" pandas
-    sudo /usr/bin/python3.11 -m pip install --no-deps petastorm==0.12.1 # it requires pyspark, which would be a second Spark
-    sudo /usr/bin/python3.11 -m pip install -c "$work/emr-7.txt" dill diskcache fsspec future psutil six
+    # petastorm by itself requires pyspark, which would be a second Spark; what else it needs is named here.
+    sudo /usr/bin/python3.11 -m pip install -c "$work/emr-7.txt" dill diskcache fsspec future packaging psutil pyzmq six
+    sudo /usr/bin/python3.11 -m pip install --no-deps petastorm==0.12.1
     rm -rf "$work"
 fi

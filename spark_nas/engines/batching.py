@@ -42,7 +42,7 @@ class AutoBatch:
     @property
     def size(self) -> int:
         """Jobs that a session should hold: as many as the last seen rung's, had all been like it."""
-        mean = self._mean.get(self._last_rung, self._seconds)
+        mean = self._mean.get(self._last_rung, math.inf)
         return max(1, min(self._largest, int(self._seconds / mean)))
 
     def observe(self, results: Sequence[Result]) -> None:

@@ -133,14 +133,13 @@ class Submission:
             conf["spark.pyspark.python"] = python
         return conf
 
-    def yarn_conf(self, python: str | None) -> dict[str, str]:
+    def yarn_conf(self, python: str) -> dict[str, str]:
         """The same for YARN, which must find the GPUs and must not start a driver by itself."""
         conf = self.cluster_conf(python)
         if self.gpus:
             conf["spark.executor.resource.gpu.discoveryScript"] = GPU_SCRIPT
-        if "spark.pyspark.python" in conf:  # the driver is in a container too
-            conf["spark.yarn.appMasterEnv.PYSPARK_PYTHON"] = conf["spark.pyspark.python"]
-        return conf | {"spark.yarn.maxAppAttempts": "1"}
+        driver = {"spark.yarn.appMasterEnv.PYSPARK_PYTHON": conf["spark.pyspark.python"]}  # it is in a container too
+        return {**conf, **driver, "spark.yarn.maxAppAttempts": "1"}
 
     def with_own(self, conf: Mapping[str, str]) -> dict[str, str]:
         """`conf` with what the user has set."""

@@ -213,7 +213,7 @@ def test_data_and_output_on_a_store_are_looked_at_and_left_as_they_were(experime
     assert [] == open_files(output).list("")
     sets = ["--set", "evaluator=training", "--set", f"data.path={s3.prefix()}/digits"]
     answer = command(*words("emr", experiment, *sets, output=output))
-    assert (2, True) == (answer.code, "digits: no such data folder" in answer.complaint)
+    assert (2, True) == (answer.code, "/digits/descriptor.json: missing" in answer.complaint)
     answer = command(*words("emr", experiment, output="s3://no-such-bucket/runs"))
     assert (2, True) == (answer.code, "s3://no-such-bucket/runs: cannot write" in answer.complaint)
 

@@ -2,67 +2,66 @@
 
 from __future__ import annotations
 
-import copy
-import io
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from torch import nn, optim
 
 from spark_nas.assemble import COMPONENTS
 from spark_nas.checking import component_class
 from spark_nas.errors import OptionError
-from spark_nas.evaluation.augmentation import Augmentation
-from spark_nas.evaluation.determinism import seed_torch, torch_settings
-from spark_nas.evaluation.evaluator import build_network
-from spark_nas.evaluation.feed import Feed
-from spark_nas.evaluation.loop import Course, Lesson, Measured, fit
+from spark_nas.evaluation.determinism import torch_settings
+from spark_nas.evaluation.loop import measure
 from spark_nas.evaluation.networks.mixed import MixedOperation
 from spark_nas.evaluation.norms import norms_of
 from spark_nas.evaluation.oneshot import protocol
 from spark_nas.evaluation.oneshot.darts import Darts
+from spark_nas.evaluation.oneshot.enas import Enas
 from spark_nas.evaluation.oneshot.gaea import Gaea
 from spark_nas.evaluation.oneshot.gaea_gdas import GaeaGdas
 from spark_nas.evaluation.oneshot.gdas import Gdas
+from spark_nas.evaluation.oneshot.one_shot import OneShotPaths
 from spark_nas.evaluation.oneshot.pc_darts import PcDarts
-from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Method, MethodOptions
+from spark_nas.evaluation.oneshot.protocol import Gates, MethodOptions
+from spark_nas.evaluation.oneshot.proxyless import Proxyless
 from spark_nas.evaluation.oneshot.random_sharing import RandomSharing
-from spark_nas.evaluation.training import Training
-from spark_nas.search.records import SUPERNET
-from spark_nas.spaces import darts, nas_bench_201
+from spark_nas.evaluation.oneshot.snas import Snas
+from spark_nas.spaces import darts, darts_rnn, nas_bench_201
 from spark_nas.spaces.core import IndependentChoices, SearchSpace
-from tests.evaluation.training_support import Digits
+from tests.contracts.supernets import CPU, Search, same, saved
 
 METHODS: dict[str, MethodOptions] = {
     # The learning rates are such that a few steps count.
     "darts": Darts(learning_rate=0.1, entropy_per_choice=True),
     "darts, curvature": Darts(learning_rate=0.1, hessian=True),
     "darts, second order": Darts(learning_rate=0.1, order=2),
+    "enas": Enas(learning_rate=0.1, controller_steps=2, aggregate=2, derived=4, entropy_per_choice=True),
     "gaea": Gaea(),
     "gaea, edges": Gaea(edge_weights=True),
     "gaea, single level": Gaea(bilevel=False, exclude_zero=True),
     "gaea_gdas": GaeaGdas(learning_rate=0.1, warmup_epochs=0),
     "gdas": Gdas(learning_rate=0.1),
+    "one_shot": OneShotPaths(path_dropout=0.5),
     "pc_darts": PcDarts(learning_rate=0.1, warmup_epochs=0.5),
+    "proxyless": Proxyless(learning_rate=0.1, warmup_epochs=0, interval=1),
+    "proxyless, reinforce": Proxyless(learning_rate=0.1, warmup_epochs=0, interval=1, form="reinforce", samples=2),
+    "proxyless, two": Proxyless(learning_rate=0.1, warmup_epochs=0, interval=1, mode="two"),
     "random_sharing": RandomSharing(),
+    "snas": Snas(learning_rate=0.1),
 }
-SPACES: dict[str, darts.Darts | nas_bench_201.NasBench201] = {
+SPACES: dict[str, darts.Darts | darts_rnn.DartsRnn | nas_bench_201.NasBench201] = {
     "darts": darts.Darts(layers=3, channels=2, partial_channels=2),
+    "darts_rnn": darts_rnn.DartsRnn(hidden=4, nodes=3),
     "nas_bench_201": nas_bench_201.NasBench201(channels=2, cells=1),
 }
 LEFT_OUT = {
     ("darts, curvature", "darts"),  # for its time alone: differentiates the cells of the DARTS space twice
 }
 PAIRS = sorted({(name, space) for name in METHODS for space in SPACES} - LEFT_OUT)
-EPOCHS = {"darts": 1, "nas_bench_201": 2}
-CPU = torch.device("cpu")
-OPTIONS = Training(batch_size=16, learning_rate=0.05, clip_norm=0.25)
-Snapshot = dict[str, Any]
+EPOCHS = {"darts": 1, "darts_rnn": 2, "nas_bench_201": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -82,50 +81,8 @@ def trained(request: pytest.FixtureRequest) -> Search:
     return straight(*request.param)[0]
 
 
-@dataclass
-class Search:
-    """A supernet under a method, as a job has it."""
-
-    space: SearchSpace
-    network: nn.Module
-    method: Method
-    optimiser: optim.Optimizer
-    course: Course
-
-    def snapshot(self) -> Snapshot:
-        """All that a checkpoint holds, copied."""
-        parts = {"network": self.network, "method": self.method, "optimiser": self.optimiser}
-        return {part: copy.deepcopy(dict(whole.state_dict())) for part, whole in parts.items()}
-
-    def restore(self, state: bytes) -> None:
-        snapshot = torch.load(io.BytesIO(state), weights_only=True)
-        self.network.load_state_dict(snapshot["network"])
-        self.method.load_state_dict(snapshot["method"])
-        self.optimiser.load_state_dict(snapshot["optimiser"])
-
-    def train(self, epochs: range) -> Iterator[tuple[Measured, Mapping[str, float], Snapshot]]:
-        for _, measured, _ in fit(self.network, self.method, self.optimiser, self.course, epochs):
-            yield measured, self.method.diagnostics(), self.snapshot()
-
-    def lesson(self) -> Lesson:
-        return Lesson(
-            self.network.train(), self.optimiser, OPTIONS, self.course.horizon, epochs=self.course.horizon - 1
-        )
-
-    def batch(self, split: str) -> Batch:
-        return Batch(*next(self.course.feed.stored(split, OPTIONS.batch_size)), split)
-
-
 def search(name: str, space_name: str = "nas_bench_201", seed: int = 1) -> Search:
-    space = SPACES[space_name].build()
-    dataset = Digits((("train", 16 * EPOCHS[space_name]), ("valid", 32), ("test", 16)))
-    seed_torch(CPU, seed, "weights")
-    network = build_network(space, SUPERNET, {}, dataset.input_shape, dataset.classes)
-    seed_torch(CPU, seed, "method")
-    method = METHODS[name].build(space)
-    optimiser = optim.SGD(network.parameters(), lr=OPTIONS.learning_rate, momentum=0.9, weight_decay=0.01)
-    course = Course(OPTIONS, Feed(dataset, CPU, Augmentation()), ("train",), 5, EPOCHS[space_name], lambda: None)
-    return Search(space, network, method, optimiser, course)
+    return Search.begin(METHODS[name], SPACES[space_name], EPOCHS[space_name], seed)
 
 
 @cache
@@ -133,23 +90,6 @@ def straight(name: str, space_name: str = "nas_bench_201") -> tuple[Search, list
     """A search trained to its end without a cut, and what it was after each epoch; nobody may train it further."""
     trained = search(name, space_name)
     return trained, list(trained.train(range(EPOCHS[space_name])))
-
-
-def saved(snapshot: Snapshot) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(snapshot, buffer)
-    return buffer.getvalue()
-
-
-def same(left: object, right: object) -> bool:
-    """Whether two states are bit for bit the same."""
-    if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
-        return left.dtype == right.dtype and torch.equal(left, right)
-    if isinstance(left, Mapping) and isinstance(right, Mapping):
-        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
-    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        return len(left) == len(right) and all(map(same, left, right))
-    return left == right
 
 
 def assert_known(gates: Gates | None, space: SearchSpace) -> None:
@@ -190,13 +130,20 @@ def test_a_training_through_the_loop_has_finite_losses_and_diagnostics(pair: tup
         assert [] == [k for k, v in diagnostics.items() if not isinstance(v, float) or not math.isfinite(v)]
 
 
+def test_a_split_is_measured_through_the_gates_of_evaluation(trained: Search):
+    measured = measure(trained.network, trained.method.evaluation_gates, trained.course, "valid")
+    assert math.isfinite(measured.loss)
+
+
+@pytest.mark.parametrize("space_name", ["darts_rnn", "nas_bench_201"])
 @pytest.mark.parametrize("part", ["step", "finish_epoch"])
-def test_learning_the_architecture_leaves_the_training_as_it_was(name: str, part: str):
-    """Bit for bit: weights, running statistics and their count, momentum; no gradient is left behind."""
-    found = search(name)
+def test_learning_the_architecture_leaves_the_training_as_it_was(name: str, part: str, space_name: str):
+    """Bit for bit: weights, running statistics, momentum, a sequence's state; no gradient is left behind."""
+    found = search(name, space_name)
     list(found.train(range(1)))
     found.optimiser.zero_grad(set_to_none=True)
-    before, lesson = found.snapshot(), found.lesson()
+    carried = getattr(found.network, "carried", None)
+    before, lesson, carried = found.snapshot(), found.lesson(), None if carried is None else carried.clone()
     modes = [(norm.training, norm.track_running_stats) for norm in norms_of(found.network)]
     if part == "step":
         found.method.step(lesson, found.batch("train"), lambda: found.batch("valid"))
@@ -205,6 +152,7 @@ def test_learning_the_architecture_leaves_the_training_as_it_was(name: str, part
     after = found.snapshot()
     assert same(before["network"], after["network"])
     assert same(before["optimiser"], after["optimiser"])
+    assert same(carried, getattr(found.network, "carried", None))
     assert [] == [name for name, weight in found.network.named_parameters() if weight.grad is not None]
     assert modes == [(norm.training, norm.track_running_stats) for norm in norms_of(found.network)]
 

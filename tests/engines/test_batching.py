@@ -25,14 +25,20 @@ def test_the_first_batches_are_single_jobs():
     assert len(AutoBatch(1.0, 1000).take(queue(10), idle=2)) == 1
 
 
-def test_batches_of_short_jobs_grow_fourfold_up_to_their_seconds():
+def test_batches_of_short_jobs_last_their_seconds_as_soon_as_one_has_come_back():
     batching = AutoBatch(1.0, 1000)
     sizes = []
-    for _ in range(5):
+    for _ in range(3):
         batch = batching.take(queue(1000), idle=1)
         sizes.append(len(batch))
         batching.observe(took(1 / 128, len(batch)))
-    assert sizes == [1, 4, 16, 64, 128]
+    assert sizes == [1, 128, 128]
+
+
+def test_batches_of_no_work_at_all_are_as_large_as_they_may_be():
+    batching = AutoBatch(1.0, 100)
+    batching.observe(took(0.0, 1))
+    assert (batching.size, len(batching.take(queue(1000), idle=1))) == (100, 100)
 
 
 def test_long_jobs_stay_alone():

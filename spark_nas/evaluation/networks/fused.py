@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from spark_nas.evaluation.networks.columns import from_columns, pointwise, to_columns
+from spark_nas.evaluation.networks.columns import WeightedSum, from_columns, pointwise, to_columns
 from spark_nas.evaluation.networks.fused_source import Number, Source, normalised
 from spark_nas.evaluation.networks.mixed import Gates, MixedOperation, PartialMixedOperation, Probe, Zero
 from spark_nas.evaluation.networks.operations import DropPath, FactorisedReduce
@@ -105,7 +105,8 @@ def _node(edges: Sequence[MixedOperation], sources: Sequence[Source], gates: Gat
         return total_1cHM
     # As `mixed.shuffled`, on channels that come last.
     both_1HMC = torch.cat([total_1cHM, passed.value(sources[0])], dim=1).permute(0, 2, 3, 1)
-    return both_1HMC.unflatten(3, (partial, -1)).transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+    both_1HMgc = both_1HMC.reshape(*both_1HMC.shape[:3], partial, -1)
+    return both_1HMgc.transpose(3, 4).reshape(both_1HMC.shape).permute(0, 3, 1, 2)
 
 
 def _add(total: _Sum, option: nn.Module, weight: Number, source: Source) -> None:
@@ -118,11 +119,11 @@ def _add(total: _Sum, option: nn.Module, weight: Number, source: Source) -> None
         return
     operation = cast(DropPath, option).operation
     if isinstance(operation, FactorisedReduce):
-        total.add(source.reduced(operation, weight))
+        total.add_own(source.reduced(operation, weight))
     elif len(layers := cast(nn.Sequential, operation)) == 2:
         total.add(source.pooled(layers), weight)
     else:
-        total.add(source.convolved(list(layers), weight))
+        total.add_own(source.convolved(list(layers), weight))
 
 
 class _Sum:
@@ -130,27 +131,35 @@ class _Sum:
 
     def __init__(self) -> None:
         self._total: Tensor | None = None
+        self._terms: list[Tensor] = []
+        self._weights: list[Tensor] = []
         self._nothing: list[Tensor] = []
 
-    def add(self, y_1CHM: Tensor, weight: Number = 1.0) -> None:
+    def add(self, y_1CHM: Tensor, weight: Number) -> None:
         """Add `y_1CHM * weight`."""
         if isinstance(weight, Tensor):
-            weight = weight.to(y_1CHM.dtype)
-            y_1CHM = y_1CHM * weight if self._total is None else torch.addcmul(self._total, y_1CHM, weight)
-        elif self._total is None:
-            y_1CHM = y_1CHM if weight == 1.0 else y_1CHM * weight
+            self._terms.append(y_1CHM)
+            self._weights.append(weight)
         else:
-            y_1CHM = torch.add(self._total, y_1CHM, alpha=weight)
-        self._total = y_1CHM
+            self.add_own(y_1CHM * weight)
+
+    def add_own(self, y_1CHM: Tensor) -> None:
+        """Add a tensor that nobody else reads, so that it may serve as the sum."""
+        self._total = y_1CHM if self._total is None else self._total.add_(y_1CHM)
 
     def add_nothing(self, weight: Number) -> None:
         """Add zeros times `weight`: what there is to learn is that it makes no difference."""
-        if isinstance(weight, Tensor) and weight.requires_grad:
+        if isinstance(weight, Tensor):
             self._nothing.append(weight)
 
     def value(self, source: Source) -> Tensor:
         """The sum; the zeros of an edge out of `source` where nothing was added."""
-        total_1CHM = source.zeros() if self._total is None else self._total
-        if self._nothing:
-            total_1CHM = total_1CHM + 0.0 * torch.stack(self._nothing).sum().to(total_1CHM.dtype)
-        return total_1CHM
+        if self._total is None and not self._terms:
+            self._total = source.zeros()
+        if not self._terms and self._nothing:
+            self.add(source.zeros(), self._nothing[0])
+        if self._terms:
+            weighted: Tensor = WeightedSum.apply(len(self._terms), *self._terms, *self._weights, *self._nothing)  # type: ignore[no-untyped-call]
+            self.add_own(weighted)
+        assert self._total is not None
+        return self._total

@@ -26,6 +26,7 @@ class Source:
         self.batch = batch
         self.stride = stride
         self._firsts: dict[int, Source] = {}
+        self._rests: dict[int, Tensor] = {}
         self._pooled: dict[type[nn.Module], Tensor] = {}
         self._normalised: dict[type[nn.Module], tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -57,11 +58,14 @@ class Source:
 
     def rest(self, partial: int) -> Tensor:
         """The other channels, as `PartialMixedOperation` lets them pass."""
-        rest_1cHM = self.x_1CHM[:, self.x_1CHM.shape[1] // partial :]
-        if self.stride == 1:
-            return rest_1cHM
-        rest_1KHW = functional.max_pool2d(by_image(rest_1cHM, self.batch), 2, stride=self.stride, ceil_mode=True)
-        return by_channel(rest_1KHW, self.batch)
+        if partial not in self._rests:
+            rest_1cHM = self.x_1CHM[:, self.x_1CHM.shape[1] // partial :].contiguous(memory_format=torch.channels_last)
+            if self.stride > 1:
+                rest_1KHW = by_image(rest_1cHM, self.batch)
+                rest_1KHW = functional.max_pool2d(rest_1KHW, 2, stride=self.stride, ceil_mode=True)
+                rest_1cHM = by_channel(rest_1KHW, self.batch)
+            self._rests[partial] = rest_1cHM
+        return self._rests[partial]
 
     def pooled(self, layers: nn.Sequential) -> Tensor:
         """Pool and batch norm. Statistics of the batch are the same for all edges: only the running ones differ."""

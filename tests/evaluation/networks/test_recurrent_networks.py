@@ -13,7 +13,7 @@ from spark_nas.evaluation.networks.build import build
 from spark_nas.evaluation.networks.cost import parameters
 from spark_nas.evaluation.networks.recurrent import kept
 from spark_nas.evaluation.sequences import CarriedStates
-from spark_nas.spaces.core import SUPERNET
+from spark_nas.spaces.core import SUPERNET, Architecture
 from spark_nas.spaces.darts_rnn import DartsRnn
 from spark_nas.spaces.enas_rnn import EnasRnn
 
@@ -196,3 +196,23 @@ def test_half_precision_runs_and_carries_on(options: DartsRnn | EnasRnn):
             logits = network(x)
         logits.float().sum().backward()
         assert torch.isfinite(logits).all()
+
+
+def test_it_learns_what_cannot_be_told_from_the_last_token(options: DartsRnn | EnasRnn):
+    # A chain of tanh: bounded, so that it needs no clipping.
+    chain = {choice.name: choice.options[-1] for choice in options.build().choices}
+    chain |= dict.fromkeys([name for name in chain if name.endswith("activation")], "tanh")
+    chain |= {name: "tanh" if int(name[3:]) == int(name[0]) + 1 else "none" for name in chain if "->" in name}
+    network = build(options, Architecture(chain), {**DRY, "hidden": 16}, (), 2, seed=1)
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.03)
+    stream_NB = torch.tensor([0, 0, 1, 1]).repeat(200)[:, None].expand(-1, 2)
+    losses = []
+    for start in range(0, 50 * 8, 8):
+        window_TB, targets_TB = stream_NB[start : start + 8], stream_NB[start + 1 : start + 9]
+        loss = torch.nn.functional.cross_entropy(network(window_TB), targets_TB.reshape(-1))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(0.69, abs=0.02)  # the best that the last token allows, too: log 2
+    assert losses[-1] < 0.05
