@@ -62,7 +62,7 @@ class AutoBatch:
         seconds = 0.0
         while pending and len(batch) < min(share, self._largest):
             job, attempt = pending[0]
-            seconds += self._mean.get(job.rung, self._seconds)
+            seconds += self._mean.get(job.rung, math.inf)
             if batch and (attempt > 1 or seconds > self._seconds):
                 break
             batch.append(pending.popleft())

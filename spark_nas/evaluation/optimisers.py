@@ -1,7 +1,7 @@
 """Optimisers by name, and the learning rate as a function of how much of the full budget is spent.
 
 The rate is a pure function of progress, never of how a trial was cut into jobs, so a schedule has no state.
-Cosine: Loshchilov & Hutter 2017 without restarts; step: He et al. 2016, section 4.2; linear warm-up: Goyal et al.
+Cosine, without restarts and with: Loshchilov & Hutter 2017; step: He et al. 2016, section 4.2; linear warm-up: Goyal et al.
 2017, section 2.2. Averaged SGD: Merity et al. 2018 (AWD-LSTM), section 3, Algorithm 1.
 """
 
@@ -152,13 +152,24 @@ def learning_rate(options: Training, epochs: float, horizon: int) -> float:
     if epochs < options.warmup:
         # The first step of a warm-up must not be at zero, so the ramp starts at a tenth.
         return options.learning_rate * (0.1 + 0.9 * epochs / options.warmup)
-    spent = min(epochs / horizon, 1.0)
-    if options.schedule == "cosine":
-        low = options.minimum_learning_rate
+    spent, low = min(epochs / horizon, 1.0), options.minimum_learning_rate
+    if options.schedule == "cosine_restarts":
+        spent = _of_cycle(epochs, options.restart)
+    if options.schedule.startswith("cosine"):
         return low + (options.learning_rate - low) * (1 + math.cos(math.pi * spent)) / 2
+    if options.schedule == "exponential":
+        return max(low, options.learning_rate * options.decay ** max(0, math.floor(epochs) - options.hold))
     if options.schedule == "step":
         return options.learning_rate * options.decay ** sum(spent >= milestone for milestone in options.milestones)
     return options.learning_rate
+
+
+def _of_cycle(epochs: float, first: int) -> float:
+    """How much of its cycle is over, where the first one has `first` epochs and each other twice the one before's."""
+    begin, length = 0, first
+    while epochs >= begin + length:
+        begin, length = begin + length, 2 * length
+    return (epochs - begin) / length
 
 
 def set_learning_rate(optimiser: optim.Optimizer, rate: float) -> None:

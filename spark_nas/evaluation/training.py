@@ -27,6 +27,8 @@ RECIPE_KEYS = frozenset(
         "minimum_learning_rate",
         "schedule",
         "decay",
+        "hold",
+        "restart",
         "warmup",
         "momentum",
         "nesterov",
@@ -57,12 +59,16 @@ class Training:
     """At its highest."""
     minimum_learning_rate: float = 0.0
     """Where the cosine ends."""
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "cosine_restarts", "exponential", "step", "constant"] = "cosine"
     """Over the scheduler's max_resource, updated every batch, however a trial is cut into rungs."""
     milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
     """Of the step schedule: parts of max_resource (epochs 60, 120 and 160 of 200) at which the rate is cut."""
     decay: float = 0.2
-    """Of the step schedule: what the rate is multiplied by at each milestone."""
+    """What the rate is multiplied by: at each milestone, or in the exponential schedule at the end of each epoch."""
+    hold: int = 0
+    """Of the exponential schedule: epochs at the full rate, before it falls (to `minimum_learning_rate` at least)."""
+    restart: int = 10
+    """Of cosine_restarts: epochs of the first cosine; each is twice as long as the one before."""
     warmup: float = 0.0
     """Epochs over which the rate rises linearly from a tenth."""
     momentum: float = 0.9
@@ -195,7 +201,9 @@ _INCREASING: tuple[str, Callable[[Any], bool]] = (
 )
 _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "optimizer": _one_of("sgd", "adam", "adamw", "rmsprop", "averaged_sgd"),
-    "schedule": _one_of("cosine", "step", "constant"),
+    "schedule": _one_of("cosine", "cosine_restarts", "exponential", "step", "constant"),
+    "hold": _NOT_NEGATIVE,
+    "restart": _COUNT,
     "objective": _one_of("error", "loss"),
     "precision": _one_of("float32", "bfloat16"),
     "learning_rate": _POSITIVE,

@@ -41,6 +41,13 @@ def test_batches_of_no_work_at_all_are_as_large_as_they_may_be():
     assert (batching.size, len(batching.take(queue(1000), idle=1))) == (100, 100)
 
 
+def test_batches_of_no_seconds_are_single_jobs():
+    batching = AutoBatch(0.0, 1000)
+    unknown = len(batching.take(queue(10), idle=1))
+    batching.observe(took(0.0, 1))
+    assert (unknown, batching.size, len(batching.take(queue(10), idle=1))) == (1, 1, 1)
+
+
 def test_long_jobs_stay_alone():
     batching = AutoBatch(1.0, 1000)
     batching.observe(took(5.0, 1))

@@ -77,3 +77,17 @@ def test_setting_the_rate_reaches_every_group() -> None:
     optimiser = torch.optim.SGD(groups, lr=1.0)
     set_learning_rate(optimiser, 0.25)
     assert [group["lr"] for group in optimiser.param_groups] == [0.25, 0.25]
+
+
+def test_a_cosine_with_restarts_begins_again_after_10_30_and_70_epochs() -> None:
+    """Loshchilov and Hutter (2017) with T_0 = 10 and T_mult = 2, as the released ENAS has it."""
+    options = Training(schedule="cosine_restarts", learning_rate=0.05, minimum_learning_rate=0.0005, restart=10)
+    rates = [learning_rate(options, epochs, 150) for epochs in (0, 5, 9.999, 10, 20, 29.999, 30, 50, 70)]
+    middle = (0.05 + 0.0005) / 2
+    assert rates == pytest.approx([0.05, middle, 0.0005, 0.05, middle, 0.0005, 0.05, middle, 0.05], abs=1e-6)
+
+
+def test_an_exponential_schedule_holds_and_then_falls_each_epoch_to_its_minimum() -> None:
+    options = Training(schedule="exponential", learning_rate=20.0, minimum_learning_rate=17.0, decay=0.9, hold=2)
+    rates = [learning_rate(options, epochs, 100) for epochs in (0, 2.9, 3, 3.5, 4)]
+    assert rates == pytest.approx([20.0, 20.0, 18.0, 18.0, 17.0])

@@ -1,4 +1,4 @@
-"""`make archive`: the packed environment runs where it is unpacked, and brings neither a Spark nor, unasked, a torch."""
+"""`make archive`: a packed environment runs where it is unpacked, and brings neither a Spark nor, unasked, a torch."""
 
 from __future__ import annotations
 

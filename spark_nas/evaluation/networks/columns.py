@@ -178,8 +178,9 @@ class WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, count: int, *tensors: Tensor) -> Tensor:  # noqa: ANN401
         """Same shape as each y_i."""
+        learning = any(ctx.needs_input_grad[1 + count :])
         ctx.count = count
-        ctx.save_for_backward(*tensors)
+        ctx.save_for_backward(*[y if learning else None for y in tensors[:count]], *tensors[count:])
         total_1CHM = tensors[0] * tensors[count].to(tensors[0].dtype)
         for y_1CHM, weight in zip(tensors[1:count], tensors[count + 1 : 2 * count], strict=True):
             total_1CHM.addcmul_(y_1CHM, weight.to(y_1CHM.dtype))
@@ -194,7 +195,7 @@ class WeightedSum(torch.autograd.Function):
         slope_N = rows_of(slope_1CHM).flatten()
         of_ys = [slope_1CHM * weight.to(slope_1CHM.dtype) for weight in weights[:count]]
         of_weights = [
-            torch.dot(slope_N, rows_of(y).flatten()).to(weight.dtype)
-            for y, weight in zip(ys, weights[:count], strict=True)
+            torch.dot(slope_N, rows_of(y).flatten()).to(weight.dtype) if wanted else None
+            for y, weight, wanted in zip(ys, weights[:count], ctx.needs_input_grad[1 + count :], strict=False)
         ]
         return None, *of_ys, *of_weights, *map(torch.zeros_like, weights[count:])

@@ -106,7 +106,7 @@ class Proxyless(SoftmaxOptions):
 
     def check_fastest(self, latency: float) -> None:
         """Raise OptionError where the fastest network is too fast for the formula of loss or reward."""
-        if latency <= self._least:
+        if latency <= self._least and (self._logarithmic or self.form == "reinforce"):
             remedy = f"gives the fastest network {latency}; it must be above {self._least}{self._why}"
             raise OptionError("latency", self.latency, remedy)
 

@@ -1,4 +1,4 @@
-"""A supernet of 1x1 convolutions in double precision, small enough to run all of its networks, and a learner over it."""
+"""A supernet of 1x1 convolutions in double precision, small enough to run all its networks, and a learner over it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Supernet(nn.Module):
     def options(self) -> dict[tuple[str, str], nn.Module]:
         """(choice, option) -> what runs."""
         operations = [module for module in self.modules() if isinstance(module, MixedOperation)]
-        return {(operation.choice, name): option for operation in operations for name, option in operation.options.items()}
+        return {
+            (operation.choice, name): option for operation in operations for name, option in operation.options.items()
+        }
 
 
 def _convolution(option: str) -> nn.Module:

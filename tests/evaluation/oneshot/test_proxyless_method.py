@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
@@ -14,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn, optim
 
-from spark_nas.errors import OptionError
 from spark_nas.evaluation.networks.build import build
 from spark_nas.evaluation.oneshot import proxyless
 from spark_nas.evaluation.oneshot.proxyless import Proxyless, ProxylessMethod
@@ -22,7 +19,7 @@ from spark_nas.spaces import proxyless as chain
 from spark_nas.spaces.core import SUPERNET, Architecture, IndependentChoices
 from spark_nas.spaces.latency import LatencyTable
 from tests.evaluation.oneshot import supernets
-from tests.evaluation.oneshot.supernets import ZEROED, Learner, Supernet, supernet
+from tests.evaluation.oneshot.supernets import ZEROED, Learner, supernet
 from tests.strategies import plain_space
 
 SPACE = plain_space(3, 2, 1)
@@ -177,7 +174,7 @@ def test_a_choice_whose_active_option_computes_nothing_does_not_learn(
 def test_it_finds_the_option_that_answers_right(mode: str):
     """Of options that shrink the signal and one that turns it into the answer."""
     torch.manual_seed(1)
-    options = Proxyless(warmup_epochs=0, mode=mode, interval=1, learning_rate=0.05)
+    options = Proxyless(warmup_epochs=0, mode=mode, interval=1, learning_rate=0.1)
     method, student = options.build(plain_space(3, 3)), supernet(plain_space(3, 3), _scales)
     with torch.no_grad():
         student.network.head.weight.copy_(torch.eye(3, 4))
@@ -242,7 +239,9 @@ def test_it_searches_the_chain_of_inverted_bottlenecks(mode: str):
     before = method.weights.leaves()[0].detach()
     data = supernets.batch(8)._replace(x=torch.randn(8, 3, 8, 8))
     method.step(student, data, lambda: data)
-    learnt = [any(option != "zero" and weight != 1.0 for option, weight in row.items()) for row in student.asked[0].values()]
+    learnt = [
+        any(option != "zero" and weight != 1.0 for option, weight in row.items()) for row in student.asked[0].values()
+    ]
     assert learnt == (method.weights.leaves()[0] != before).any(-1).tolist()
     assert any(learnt)
     assert options.build().contains(method.derive()[0])
