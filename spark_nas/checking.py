@@ -20,6 +20,7 @@ from spark_nas.errors import ConfigError, OptionError
 Components = Mapping[str, Mapping[str, str]]
 """Section -> name -> `module:Class` of the options dataclass."""
 
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _DEFAULT_NAMES = {"sampler": "random", "data": "shards", "engine": "local"}
 
 
@@ -109,15 +110,19 @@ class Checker:
                 return self.check(value, kind, path)
             except ConfigError:
                 continue
-        return self.check(value, kinds[-1], path)
+        try:
+            return self.check(value, kinds[-1], path)
+        except ConfigError:
+            if len(kinds) == 1 or not all(kind in _WORDS for kind in kinds):
+                raise
+        raise ConfigError(self.file, path, value, "must be " + " or ".join(_WORDS[kind] for kind in kinds))
 
     def _scalar(self, value: object, kind: type, path: str) -> object:
         number = isinstance(value, int) and not isinstance(value, bool)
         if kind is float and number and abs(typing.cast("int", value)) <= sys.float_info.max:
             return float(typing.cast("int", value))
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-            remedy = f"must be {words.get(kind, kind.__name__)}, not {type(value).__name__}"
+            remedy = f"must be {_WORDS.get(kind, kind.__name__)}, not {type(value).__name__}"
             raise ConfigError(self.file, path, value, remedy)
         return value
 

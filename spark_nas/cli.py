@@ -11,12 +11,25 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from spark_nas.commands import compact, doctor, list_runs, plan, prepare_data, report, retrain, search, status, submit
+from spark_nas.commands import (
+    compact,
+    doctor,
+    latency,
+    list_runs,
+    plan,
+    prepare_data,
+    report,
+    retrain,
+    search,
+    status,
+    submit,
+)
 from spark_nas.errors import SparkNasError
 
 COMMANDS = {
     "prepare-data": prepare_data,
     "plan": plan,
+    "latency": latency,
     "search": search,
     "retrain": retrain,
     "report": report,

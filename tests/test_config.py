@@ -213,11 +213,11 @@ WRONG: dict[str, tuple[str, str]] = {
     "text as date": ("name: 2020-01-01", "name: datetime.date(2020, 1, 1): must be text, not date"),
     "choice that is none": (
         "evaluator: {name: training, schedule: cosin}",
-        "evaluator.schedule: 'cosin': must be one of: cosine, step, constant; did you mean 'cosine'?",
+        "evaluator.schedule: 'cosin': must be one of: cosine, cosine_restarts, exponential, step, constant; did you mean 'cosine'?",
     ),
     "choice of another type": (
         "evaluator: {name: training, schedule: true}",
-        "evaluator.schedule: True: must be one of: cosine, step, constant",
+        "evaluator.schedule: True: must be one of: cosine, cosine_restarts, exponential, step, constant",
     ),
     "choice that is a list": (
         "evaluator: {name: training, schedule: [step]}",
@@ -368,8 +368,8 @@ def test_values_take_the_type_of_their_field(section: Mapping[str, object], expe
         ({"pair": "ab"}, "f: s.pair: 'ab': must be a list"),
         ({"by_name": {"a": "x"}}, "f: s.by_name.a: 'x': must be a number, not str"),
         ({"by_name": {1: 2}}, "f: s.by_name: {1: 2}: must be a mapping with names as keys"),
-        ({"either": [1]}, "f: s.either: [1]: must be text, not list"),
-        ({"either": True}, "f: s.either: True: must be text, not bool"),
+        ({"either": [1]}, "f: s.either: [1]: must be a whole number or text"),
+        ({"either": True}, "f: s.either: True: must be a whole number or text"),
         ({"flag": "yes"}, "f: s.flag: 'yes': must be true or false, not str"),
         ({"flag": 0}, "f: s.flag: 0: must be true or false, not int"),
     ],

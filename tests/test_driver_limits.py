@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spark_nas import driver
 from spark_nas.config import Budget
@@ -12,7 +14,7 @@ from spark_nas.engines.local import Local
 from spark_nas.engines.simulated import Simulated
 from spark_nas.errors import SearchFailed
 from spark_nas.search.protocols import Workspace
-from spark_nas.search.records import Job, Outcome
+from spark_nas.search.records import SUPERNET, Job, JobKey, Outcome, Trial
 from spark_nas.search.schedulers.full_training import FullTraining
 from tests.driver_support import (
     ASHA,
@@ -93,6 +95,16 @@ def test_a_budget_of_seconds_is_one_of_each_invocation():
     budget = Budget(seconds=3.0)
     log, first = search(ASHA, budget=budget)
     assert search(ASHA, log, budget)[1] > first
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4), st.integers(0, 99)), max_size=30))
+def test_the_resource_of_every_job_is_known_and_that_of_no_other(handed_out: list[tuple[int, int, int]]):
+    resources, expected = driver._Resources(), dict[JobKey, int]()
+    for trial, rung, resource in handed_out:
+        resources.add(Job(Trial(trial, SUPERNET), rung, resource))
+        expected[JobKey(trial, rung)] = resource
+    everything = [JobKey(trial, rung) for trial in range(11) for rung in range(6)]
+    assert [expected.get(key, 0) for key in everything] == [resources.of(key) for key in everything]
 
 
 @pytest.mark.parametrize("resource", [20, 33, 34, 35, 60])

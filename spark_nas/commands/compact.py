@@ -1,13 +1,20 @@
-"""`spark-nas compact`: merge the small files of a run's results table; also while the search goes on."""
+"""`spark-nas compact`: merge the small files of a run's results table; also while the search goes on.
+
+What killed attempts have left of checkpoints is removed too, unless a driver holds the run: then it may be in the
+making.
+"""
 
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 
 from spark_nas.commands.runs import add_run_argument
+from spark_nas.commands.store import open_store
 from spark_nas.errors import OutputError
 from spark_nas.storage.compaction import compact
-from spark_nas.storage.locations import open_files
+from spark_nas.storage.garbage import sweep_all
+from spark_nas.storage.lease import read_lease
 from spark_nas.storage.parts import list_parts
 from spark_nas.storage.record import read_record
 
@@ -15,16 +22,21 @@ HELP = "merge the small files of a run's results table"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """RUN."""
+    """RUN, --set."""
     add_run_argument(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Compact, and say what was done."""
-    files = open_files(arguments.run)
+    files = open_store(arguments.run, arguments.set)
     if read_record(files) is None:
         raise OutputError(f"{files.root}: no run has begun here; give OUTPUT/RUN_ID of `spark-nas search`")
     done = compact(files)
     print(f"{files.root}/results: {done.merged:,} files written, {done.removed:,} removed, ", end="")
     print(f"{len(list_parts(files).parts):,} there now")
+    lease = read_lease(files)
+    if lease is not None and not lease.expired(datetime.now(UTC)):
+        print(f"{files.root}/checkpoints: left alone, {lease.holder} works here")
+    elif swept := sweep_all(files):
+        print(f"{files.root}/checkpoints: {swept:,} files of killed attempts removed")
     return 0

@@ -12,9 +12,11 @@ from rich.console import Console
 
 from spark_nas.commands.machine import PACKAGES, Finding, machine
 from spark_nas.commands.status import print_table
+from spark_nas.commands.store import add_store_argument, store_options, store_section
 from spark_nas.engines.session import Session, is_connect, slots_of
 from spark_nas.engines.survey import Worker, installed, survey
 from spark_nas.errors import SparkNasError
+from spark_nas.object_store import StorageOptions
 from spark_nas.storage.files import Files
 from spark_nas.storage.locations import open_files
 from spark_nas.storage.probe import probe
@@ -30,8 +32,9 @@ _CONNECT_TASKS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """URI..., --spark, --json."""
+    """URI..., --set, --spark, --json."""
     parser.add_argument("uris", nargs="*", metavar="URI", help="folders or object stores that a run is to use")
+    add_store_argument(parser)
     parser.add_argument(
         "--spark",
         nargs="?",
@@ -45,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Print what was found; 1 when something is wrong."""
     findings = list(machine())
-    stores = {uri: _open(uri) for uri in dict.fromkeys(arguments.uris)}
+    options = store_options(store_section(arguments.set))
+    stores = {uri: _open(uri, options) for uri in dict.fromkeys(arguments.uris)}
     for uri, store in stores.items():
         findings += [store] if isinstance(store, Finding) else look_at(uri, store)
     if arguments.spark is not None:
@@ -60,9 +64,9 @@ def execute(arguments: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def _open(uri: str) -> Files | Finding:
+def _open(uri: str, options: StorageOptions) -> Files | Finding:
     try:
-        return open_files(uri)
+        return open_files(uri, options)
     except SparkNasError as error:
         return Finding(uri, "cannot be opened", "wrong", str(error))
 

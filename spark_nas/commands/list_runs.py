@@ -10,24 +10,25 @@ from rich.console import Console
 
 from spark_nas.commands.standing import standing
 from spark_nas.commands.status import loss_in_words, print_table, printable, when
+from spark_nas.commands.store import add_store_argument, open_store
 from spark_nas.errors import UsageError
 from spark_nas.report.status import Status
 from spark_nas.report.view import number
 from spark_nas.storage.files import Files
-from spark_nas.storage.locations import open_files
 
 HELP = "list the runs of an output: what each is, where it stands, its best loss"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """OUTPUT, --json."""
+    """OUTPUT, --set, --json."""
     parser.add_argument("output", help="folder of runs, as given to `search`")
+    add_store_argument(parser)
     parser.add_argument("--json", action="store_true", help="a JSON list, for programs")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the list."""
-    files = open_files(arguments.output)
+    files = open_store(arguments.output, arguments.set)
     runs = list(find(files))
     if arguments.json:
         print(json.dumps([_as_json(name, run) for name, run in runs], indent=2, allow_nan=False))

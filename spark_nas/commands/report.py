@@ -15,7 +15,7 @@ HELP = "write the report page of a run, finished or not"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """RUN, --top."""
+    """RUN, --set, --top."""
     add_run_argument(parser)
     parser.add_argument("--top", type=int, default=10, help="rows of the leaderboard (default: 10)")
 
@@ -24,7 +24,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print the leaderboard and write the page."""
     if arguments.top < 1:
         raise OptionError("top", arguments.top, "must be at least 1")
-    run = Run(arguments.run)
+    run = Run(arguments.run, arguments.set)
     view = view_of(run)
     print_leaderboard(view, arguments.top)
     retrained = view.retrained or {}

@@ -27,7 +27,7 @@ HELP = "train the best trial of a run from scratch and measure it on the test sp
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """RUN, --epochs, --seeds, --time-budget, --grace."""
+    """RUN, --set, --epochs, --seeds, --time-budget, --grace."""
     add_run_argument(parser)
     parser.add_argument("--epochs", type=int, help="instead of retrain.epochs of the experiment")
     parser.add_argument("--seeds", type=int, help="independent trainings, instead of retrain.seeds")
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Retrain, and print what the test split says."""
-    run = Run(arguments.run)
+    run = Run(arguments.run, arguments.set)
     summary = retrain(run, arguments.epochs, arguments.seeds, time_budget=arguments.time_budget, grace=arguments.grace)
     spread = f" ± {100 * summary['test_accuracy_std']:.2f}" if summary["seeds"] > 1 else ""
     print(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spark_nas.assemble import Parts, assemble, parse_experiment
+from spark_nas.commands.store import add_store_argument, open_store, store_section
 from spark_nas.config import Experiment
 from spark_nas.errors import OutputError
 from spark_nas.object_store import StorageOptions
@@ -26,21 +27,28 @@ def run_files(output: str, run_id: str, storage: StorageOptions | None = None) -
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
-    """`RUN`: the folder of a run, as `search` prints it."""
+    """`RUN`: the folder of a run, as `search` prints it; and `--set`."""
     parser.add_argument("run", help="folder of the run, a path or a URI: OUTPUT/RUN_ID")
+    add_store_argument(parser)
 
 
 class Run:
     """A run that has begun: its record, its experiment and its rows."""
 
-    def __init__(self, folder: str) -> None:
-        """Open the run in `folder`. Raises OutputError when there is none."""
-        self.files: Files = open_files(folder)
+    def __init__(self, folder: str, settings: Sequence[str] = ()) -> None:
+        """Open the run in `folder`; `settings` (`storage.KEY=VALUE`) say more about its store than its record does.
+
+        Raises OutputError when there is none.
+        """
+        self.files: Files = open_store(folder, settings)
         record = read_record(self.files)
         if record is None:
             raise OutputError(f"{self.files.root}: no run has begun here; give OUTPUT/RUN_ID of `spark-nas search`")
         self.record: Mapping[str, Any] = record
-        self.experiment: Experiment = parse_experiment(record["experiment"], record["file"])
+        raw = dict(record["experiment"])
+        if section := store_section(settings):
+            raw["storage"] = {**(raw.get("storage") or {}), **section}
+        self.experiment: Experiment = parse_experiment(raw, record["file"])
         if self.experiment.storage != StorageOptions():  # the record was found by what the environment says
             self.files = open_files(folder, self.experiment.storage)
         self.log = ParquetLog(self.files, record["run_id"], record["environment"])

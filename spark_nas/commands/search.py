@@ -22,7 +22,7 @@ from spark_nas.storage.files import Files
 from spark_nas.storage.garbage import Housekeeper
 from spark_nas.storage.jobs import CommittedJobs
 from spark_nas.storage.lease import Lease
-from spark_nas.storage.probe import require_conditional_writes
+from spark_nas.storage.probe import require_answer, require_conditional_writes
 from spark_nas.storage.record import begin
 from spark_nas.storage.results import ParquetLog
 
@@ -52,9 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Search, and print the leaderboard."""
-    parts = assemble(load_experiment(arguments.experiment, arguments.set))
-    run_id = arguments.run_id or parts.experiment.name
-    files = run_files(arguments.output, run_id, parts.experiment.storage)
+    experiment = load_experiment(arguments.experiment, arguments.set)
+    run_id = arguments.run_id or experiment.name
+    files = run_files(arguments.output, run_id, experiment.storage)
+    require_answer(files)  # before the data are opened, which may lie in the same store
+    parts = assemble(experiment)
     results = search(
         parts,
         files,

@@ -14,10 +14,10 @@ from rich.text import Text
 
 from spark_nas.commands.runs import add_run_argument
 from spark_nas.commands.standing import need, standing
+from spark_nas.commands.store import open_store
 from spark_nas.report.plain import aligned
 from spark_nas.report.status import Status
 from spark_nas.report.view import duration, number
-from spark_nas.storage.locations import open_files
 
 _WORDS = ("run", "experiment", "state", "last activity", "failed because", "verdict", "what", "found", "remedy")
 
@@ -25,14 +25,14 @@ HELP = "show where a run stands, whether or not its driver is alive"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """RUN, --json."""
+    """RUN, --set, --json."""
     add_run_argument(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the status."""
-    files = open_files(arguments.run)
+    files = open_store(arguments.run, arguments.set)
     status = need(standing(files), files)
     if arguments.json:
         print(json.dumps(status.as_json(), indent=2, allow_nan=False))

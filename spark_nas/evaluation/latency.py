@@ -16,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from spark_nas.errors import OptionError
+from spark_nas.evaluation.networks.build import SpaceOptions, build
 from spark_nas.evaluation.networks.mixed import MixedOperation, Zero
+from spark_nas.spaces.core import SUPERNET
+from spark_nas.spaces.dimensions import RecipeValue
 from spark_nas.spaces.latency import LatencyTable
 from spark_nas.spaces.settings import whole_number
 
@@ -59,6 +62,28 @@ def measure(
     for choice, option in passes.keys:
         options.setdefault(choice, {})[option] = 1000 * min(inside.get((choice, option), [0.0]))
     return LatencyTable(1000 * min(elsewhere), options)
+
+
+def measure_space(
+    options: SpaceOptions,
+    recipe: Mapping[str, RecipeValue],
+    input_shape: tuple[int, ...],
+    *,
+    device: str,
+    batch_size: int = 1,
+    repeats: int = 30,
+    processor_time: bool = False,
+) -> LatencyTable:
+    """The table of a space's supernet on a device; `processor_time` counts what one CPU thread does, not wall time."""
+    network = build(options, SUPERNET, recipe, input_shape, classes=10, seed=1).to(device)
+    threads = torch.get_num_threads()
+    try:
+        if processor_time:
+            torch.set_num_threads(1)
+        clock = time.thread_time if processor_time else time.perf_counter
+        return measure(network, input_shape, batch_size=batch_size, repeats=repeats, clock=clock)
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Passes:

@@ -207,4 +207,5 @@ def _valid_batches(course: Course, epoch: int) -> Iterator[Batch]:
         # Each pass over the split has an order of its own, told apart from the training split's by its seed.
         order = epoch * 2**20 + again
         for x, y in course.feed.shuffled(("valid",), course.options.batch_size, course.seed, order):
-            yield Batch(x, y, "valid")
+            if len(y) > 1 or course.options.batch_size == 1:  # one example has no batch statistics
+                yield Batch(x, y, "valid")

@@ -1,8 +1,8 @@
 """Optimisers by name, and the learning rate as a function of how much of the full budget is spent.
 
 The rate is a pure function of progress, never of how a trial was cut into jobs, so a schedule has no state.
-Cosine, without restarts and with: Loshchilov & Hutter 2017; step: He et al. 2016, section 4.2; linear warm-up: Goyal et al.
-2017, section 2.2. Averaged SGD: Merity et al. 2018 (AWD-LSTM), section 3, Algorithm 1.
+Cosine, without restarts and with: Loshchilov & Hutter 2017; step: He et al. 2016, section 4.2; linear warm-up: Goyal et
+al. 2017, section 2.2. Averaged SGD: Merity et al. 2018 (AWD-LSTM), section 3, Algorithm 1.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class TextFeed:
         return sum(self._dataset.rows(split) for split in splits)
 
     def steps(self, splits: Sequence[str], batch_size: int) -> int:
-        """Windows of an epoch when all have `bptt` tokens; of variable ones there are about 3 % more."""
+        """Windows of an epoch when all have `bptt` tokens; of variable ones there are some 4 % more."""
         return math.ceil((self._length(splits, batch_size) - 1) / self.bptt)
 
     def share(self, x: Tensor) -> float:

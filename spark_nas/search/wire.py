@@ -10,10 +10,12 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
-from spark_nas.search.records import CurvePoint, Job, JobKey, Result, Trial
+from spark_nas.search.records import CurvePoint, Job, JobKey, Result, Status, Trial
 from spark_nas.spaces.core import Architecture
+
+_STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 def job_to_json(job: Job) -> str:
@@ -52,19 +54,19 @@ def result_from_json(text: str) -> Result:
     try:
         return Result(
             job=_job_back(raw["job"]),
-            status=raw["status"],
+            status=_one_of(raw["status"], _STATUSES),
             loss=float(raw["loss"]),
             metrics=_floats(raw["metrics"]),
             curve=tuple(CurvePoint(r, float(loss), _floats(metrics)) for r, loss, metrics in raw["curve"]),
             derived=tuple(Architecture(a) for a in raw["derived"]),
-            error=raw["error"],
+            error=None if raw["error"] is None else _of(raw["error"], str),
             started_at=datetime.fromisoformat(raw["started_at"]),
-            seconds=raw["seconds"],
-            executor=raw["executor"],
-            attempt=raw["attempt"],
-            environment=raw["environment"],
+            seconds=float(_of(raw["seconds"], int, float)),
+            executor=_of(raw["executor"], str),
+            attempt=_of(raw["attempt"], int),
+            environment={_of(name, str): _of(value, str) for name, value in _of(raw["environment"], dict).items()},
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not a result: {error!r}") from error
 
 
@@ -100,6 +102,19 @@ def _parse(text: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ValueError("not a JSON object")
     return raw
+
+
+def _of(value: Any, *kinds: type) -> Any:  # noqa: ANN401 - any JSON
+    """The value, which is of one of these types exactly: true is no number. Raises TypeError."""
+    if type(value) not in kinds:
+        raise TypeError(f"{value!r} is no {' or '.join(kind.__name__ for kind in kinds)}")
+    return value
+
+
+def _one_of(value: Any, known: tuple[Status, ...]) -> Status:  # noqa: ANN401
+    if value not in known:
+        raise TypeError(f"{value!r} is none of {', '.join(known)}")
+    return known[known.index(value)]
 
 
 def _number(value: float) -> float | str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from spark_nas.errors import OptionError
@@ -23,6 +24,7 @@ EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """(source, target), in the order of the text form."""
 
 _TERM = re.compile(r"([^|+~]+)~(\d+)")
+_CELLS = 15_625
 _ZERO = ""
 _BIAS = "bias"
 
@@ -52,9 +54,16 @@ class NasBench201Space(IndependentChoices):
         """
         if len(architecture) < len(EDGES):
             return architecture.to_json()
-        # Only 0->1 can be used twice (through 2 and directly), as node 2 has a single way out.
-        marked = _output(architecture, mark="*")
-        return marked if marked.count("*") > 1 else _output(architecture, mark="")
+        return _canonical(tuple(architecture[choice_name(*edge)] for edge in EDGES))
+
+
+@lru_cache(maxsize=_CELLS)
+def _canonical(operations: tuple[str, ...]) -> str:
+    """Of a complete cell, in the order of `EDGES`. Samplers ask again and again; all there are take some megabytes."""
+    cell = {choice_name(*edge): operation for edge, operation in zip(EDGES, operations, strict=True)}
+    # Only 0->1 can be used twice (through 2 and directly), as node 2 has a single way out.
+    marked = _output(cell, mark="*")
+    return marked if marked.count("*") > 1 else _output(cell, mark="")
 
 
 def published_topology(architecture: Architecture) -> str:
@@ -75,7 +84,7 @@ def published_topology(architecture: Architecture) -> str:
     return values[3]
 
 
-def _output(architecture: Architecture, *, mark: str) -> str:
+def _output(architecture: Mapping[str, str], *, mark: str) -> str:
     """The expression of the last node; `mark` is written on the convolution of edge 0->1."""
     values = ["x"]
     for target in (1, 2, 3):

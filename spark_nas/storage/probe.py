@@ -43,6 +43,15 @@ def probe(files: Files) -> list[Check]:
     return checks
 
 
+def require_answer(files: Files) -> None:
+    """Raise StoreUnavailable, in about ten seconds, where nothing can be connected to: a wrong endpoint, no network.
+
+    A store that has answered once is given far more time afterwards: it will be back.
+    """
+    if hasattr(files, "reach"):
+        files.reach()
+
+
 def require_conditional_writes(files: Files) -> None:
     """Raise OutputError when two creations of one file can both succeed at this store: no run is safe there."""
     reason = _conditional(files, f"_probe-{uuid.uuid4().hex}")
@@ -70,6 +79,10 @@ def skewed(before: datetime, written: datetime | None, after: datetime) -> str |
 def _attempts(files: Files, name: str) -> Iterator[tuple[str, Callable[[], str | None]]]:
     content = uuid.uuid4().bytes
 
+    def write() -> None:
+        require_answer(files)
+        files.write(name, content)
+
     def read() -> str | None:
         return None if files.read(name) == content else "what was written does not come back"
 
@@ -80,7 +93,7 @@ def _attempts(files: Files, name: str) -> Iterator[tuple[str, Callable[[], str |
         files.delete(name)
         return None if files.read(name) is None else "what was deleted still comes back"
 
-    yield "write", lambda: files.write(name, content)
+    yield "write", write
     yield "read", read
     yield "list", listing
     yield "conditional write", lambda: _conditional(files, name)

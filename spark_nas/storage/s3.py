@@ -21,11 +21,12 @@ from typing import Any
 from spark_nas.errors import OutputError, StoreUnavailable
 from spark_nas.object_store import StorageOptions
 from spark_nas.storage.files import checked
-from spark_nas.storage.s3_calls import code_of, patiently, pause, told
+from spark_nas.storage.s3_calls import code_of, connect, patiently, pause, told
 
 _TOKEN = "spark-nas-write"
 _CONFLICTS = 16
 """How often a write that met another one in progress (409) is tried again."""
+_HASTY_SECONDS = 3.0
 _REFUSED = {"PreconditionFailed", "412"}
 _CONFLICTING = {"ConditionalRequestConflict", "OperationAborted", "409", "NoSuchUpload"}
 """`NoSuchUpload`: the upload was completed, but the answer was lost, or somebody has aborted it."""
@@ -50,6 +51,12 @@ class S3Files:
     def root(self) -> str:
         """`s3://bucket/prefix`."""
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+
+    def reach(self) -> None:
+        """Raise StoreUnavailable in about ten seconds where there is no connecting; any answer will do."""
+        hasty = replace(self._once, connect_seconds=min(_HASTY_SECONDS, self._options.connect_seconds))
+        with told(f"reach {self.root}"):
+            connect(lambda: hasty.boto3_client().head_bucket(Bucket=self._bucket))
 
     def read(self, name: str) -> bytes | None:
         """The content, or None when there is no such object. Raises OutputError or StoreUnavailable."""

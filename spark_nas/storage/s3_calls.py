@@ -17,6 +17,7 @@ from spark_nas.errors import OutputError, SparkNasError, StoreUnavailable
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
+_CONNECTING_SECONDS, _CONNECTING_PAUSE = 8.0, 1.0
 _CREDENTIALS = "check the AWS credentials of this process"
 _REGION = "set storage.region (or AWS_REGION) to the bucket's region"
 _ACCESS = "let this role read, write and list there"
@@ -72,6 +73,33 @@ def patiently(
     return call()
 
 
+def connect(
+    call: Callable[[], object],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Make a request until it is answered, by whatever; raises what botocore does where none is in some seconds."""
+    from botocore.exceptions import (  # type: ignore[import-untyped]
+        ConnectTimeoutError,
+        EndpointConnectionError,
+        ProxyConnectionError,
+    )
+
+    until = clock() + _CONNECTING_SECONDS
+    while True:
+        try:
+            call()
+        except (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError):
+            if clock() + _CONNECTING_PAUSE >= until:
+                raise
+        except Exception:  # it was reached; what is wrong with it the next request will tell, with its own patience
+            return
+        else:
+            return
+        sleep(_CONNECTING_PAUSE)
+
+
 def pause(made: int) -> float:
     """The longest pause in seconds after so many attempts.
 
@@ -83,7 +111,7 @@ def pause(made: int) -> float:
 
 def transient(error: Exception) -> bool:
     """Whether the same request may succeed a little later."""
-    from botocore.exceptions import (  # type: ignore[import-untyped]
+    from botocore.exceptions import (
         BotoCoreError,
         ClientError,
         FlexibleChecksumError,

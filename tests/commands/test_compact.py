@@ -8,6 +8,8 @@ import pytest
 
 from spark_nas.commands.runs import Run
 from spark_nas.storage.compaction import Compactor
+from spark_nas.storage.files import LocalFiles
+from spark_nas.storage.lease import Lease
 from spark_nas.storage.parts import FAN
 from tests.commands.answers import Command
 
@@ -51,6 +53,21 @@ def test_a_compacted_run_is_continued_as_if_nothing_had_been(scattered: Path, tm
     assert command(*search, "whole").code == 0
     assert rows(tmp_path / "whole") == rows(scattered)
     assert len(rows(scattered)) == 22
+
+
+def test_what_killed_attempts_have_left_is_removed_unless_a_driver_holds_the_run(scattered: Path, command: Command):
+    commit = next((scattered / "checkpoints").rglob("commit.json"))
+    left = [commit.with_name(name) for name in ("recovery.pt", ".commit.json.0123")]
+    for path in left:
+        path.touch()
+    with Lease(LocalFiles(scattered)):
+        answer = command("compact", scattered)
+    assert answer.out.splitlines()[1].startswith(f"{scattered}/checkpoints: left alone, process ")
+    assert all(path.exists() for path in left)
+    answer = command("compact", scattered)
+    assert answer.out.splitlines()[1] == f"{scattered}/checkpoints: 2 files of killed attempts removed"
+    assert not any(path.exists() for path in left)
+    assert commit.exists()
 
 
 def test_a_damaged_file_is_named_and_nothing_of_it_removed(scattered: Path, command: Command):

@@ -56,6 +56,47 @@ def test_the_experiment_says_how_its_store_is_reached(
     assert record["experiment"]["storage"] == {"endpoint": s3.endpoint, "region": "us-east-1"}
 
 
+@pytest.mark.slow
+def test_commands_that_look_at_a_run_take_the_store_s_options_as_search_does(
+    s3: S3, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.delenv("AWS_REGION")
+    (tmp_path / "x.yaml").write_text(SYNTHETIC)
+    output, nowhere = s3.prefix(), "http://127.0.0.1:1"
+    settings = ("--set", f"storage.endpoint={s3.endpoint}", "--set", "storage.region=us-east-1")
+    assert command("search", tmp_path / "x.yaml", "--output", output, *settings).code == 0
+    for name in ("status", "compact", "report"):
+        answer = command(name, f"{output}/x", *settings)
+        assert (0, "") == (answer.code, answer.err), name
+    assert re.search(r"^x ", command("list", output, *settings).out, re.MULTILINE)
+    run = Run(f"{output}/x", settings[1::2])
+    assert (run.experiment.storage.endpoint, len(run.results())) == (s3.endpoint, 4)
+    monkeypatch.setattr("spark_nas.storage.s3_calls._CONNECTING_SECONDS", 0.0)
+    for name in ("status", "compact", "report", "retrain"):
+        answer = command(name, f"{output}/x", "--set", f"storage.endpoint={nowhere}", "--set", "storage.region=x")
+        assert answer.code != 0
+        assert f"cannot reach {output}/x: the store does not answer: " in answer.complaint
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("endpoint=http://x", "must be storage.KEY=VALUE"),
+        ("storage.endpoint", "must be storage.KEY=VALUE"),
+        ("storage.=1", "must be storage.KEY=VALUE"),
+        ("data.endpoint=1", "must be storage.KEY=VALUE"),
+        ("storage.endpint=http://x", "did you mean 'endpoint'"),
+        ("storage.endpoint=x", "begins with http://"),
+        ("storage.max_attempts=[", "is not a YAML value"),
+    ],
+)
+def test_an_impossible_storage_setting_is_named(tmp_path: Path, command: Command, setting: str, complaint: str):
+    answer = command("status", tmp_path, "--set", setting)
+    assert (2, "") == (answer.code, answer.out)
+    assert complaint in answer.complaint
+
+
 @pytest.mark.parametrize("name", ["report", "retrain", "status"])
 def test_a_run_that_is_not_in_the_store_is_said(s3: S3, command: Command, name: str):
     run = f"{s3.prefix()}/nothing"

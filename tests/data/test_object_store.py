@@ -16,7 +16,8 @@ from spark_nas.data.dataset import ShardedData, ShardedDataset
 from spark_nas.data.descriptor import load_descriptor
 from spark_nas.data.folder import DataFolder, files_below, open_folder
 from spark_nas.data.prepare import prepare
-from spark_nas.data.sources import Digits
+from spark_nas.data.prepare_text import prepare_text
+from spark_nas.data.sources import Digits, Text
 from spark_nas.errors import DataError, OutputError
 from spark_nas.object_store import StorageOptions
 from tests.data.faults import faulty
@@ -99,6 +100,18 @@ def test_shards_written_to_s3_are_those_written_to_disk_and_nothing_else_is_left
     assert written == sorted(entry.path for entry in files_below(remote) if entry.is_file)
     for name in written:
         assert (tmp_path / "d" / name).read_bytes() == remote.read(name)
+
+
+def test_a_text_on_s3_is_the_text_on_disk(tasks: SparkSession, bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("to be or not to be\n" * 30)
+    text = Text((str(tmp_path / "a.txt"),))
+    local = prepare_text(tasks, text, tmp_path / "d", shards=2)
+    assert local == prepare_text(tasks, text, bucket, shards=2)
+    assert 8 == len([entry for entry in files_below(open_folder(bucket)) if entry.is_file])
+    here, there = (ShardedData(str(place)).build() for place in (tmp_path / "d", bucket))
+    assert here.vocabulary() == there.vocabulary()
+    for split in local.splits:
+        assert here.tokens(split).tolist() == there.tokens(split).tolist()
 
 
 def test_a_data_set_on_s3_is_replaced_only_when_told_to_and_foreign_objects_never(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,4 +92,5 @@ def playing_emr(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emr]:
         player.join()
     finally:
         over.set()
+        urllib.request.urlopen(f"{emr.endpoint}/moto-api/reset", b"").close()  # its state is this process's
         server.stop()

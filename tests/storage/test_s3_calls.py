@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from botocore import exceptions
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_nas.errors import OutputError, StoreUnavailable
-from spark_nas.storage.s3_calls import patiently, pause, told, transient
+from spark_nas.storage.s3_calls import connect, patiently, pause, told, transient
 
 
 def answer(code: str, status: int) -> ClientError:
@@ -99,3 +99,46 @@ def test_it_is_repeated_until_it_succeeds_and_no_more_often_than_allowed(attempt
     assert waited == sorted(waited)
     assert max(waited, default=0) <= 5.0
     assert len(waited) == min(failures, attempts - 1)
+
+
+def test_connecting_is_tried_for_some_seconds_and_then_told():
+    now, tries = [0.0], list[float]()
+
+    def call() -> None:
+        tries.append(now[0])
+        now[0] += 3.0
+        raise ConnectTimeoutError(endpoint_url="http://nowhere")
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    with pytest.raises(ConnectTimeoutError):
+        connect(call, sleep=sleep, clock=lambda: now[0])
+    assert (tries, now) == ([0.0, 4.0], [7.0])
+
+
+@pytest.mark.parametrize(
+    "answer", [None, ConnectionResetError(), ClientError({"Error": {"Code": "403"}}, "HeadBucket")]
+)
+def test_any_answer_is_a_connection(answer: Exception | None):
+    tries = []
+
+    def call() -> None:
+        tries.append(1)
+        if answer is not None:
+            raise answer
+
+    connect(call)
+    assert tries == [1]
+
+
+def test_a_store_that_is_slow_to_be_connected_to_is_waited_for():
+    failures: list[Exception] = [EndpointConnectionError(endpoint_url="http://x")] * 2
+    waited = list[float]()
+
+    def call() -> None:
+        if failures:
+            raise failures.pop()
+
+    connect(call, sleep=waited.append, clock=lambda: 0.0)
+    assert (failures, len(waited)) == ([], 2)

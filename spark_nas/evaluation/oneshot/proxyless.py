@@ -52,7 +52,7 @@ class Proxyless(SoftmaxOptions):
     """Steps on the weights for each step on alpha."""
     form: Literal["gradient", "reinforce"] = "gradient"
     mode: Literal["full", "two"] = "full"
-    """Which options an architecture step by gradient looks at."""
+    """Which options a step by gradient looks at: all, or a pair, of which the latency is then the mean, as released."""
     samples: int = 10
     """REINFORCE: networks a step."""
     baseline_decay: float = 0.99

@@ -157,7 +157,7 @@ def log_density(log_z_EK: Tensor, log_a_EK: Tensor, temperature: Tensor | float)
     """
     absent_EK = log_a_EK.isneginf()
     options_E = (~absent_EK).sum(-1).to(log_z_EK.dtype)
-    log_lambda = torch.as_tensor(temperature).log()
+    log_lambda = torch.as_tensor(temperature, dtype=log_z_EK.dtype, device=log_z_EK.device).log()
     terms_EK = (log_a_EK - (temperature + 1) * log_z_EK).masked_fill(absent_EK, 0.0)
     ratios_EK = (log_a_EK - temperature * log_z_EK).masked_fill(absent_EK, -torch.inf)
     return (

@@ -60,7 +60,7 @@ def test_every_second_pixel_is_that_of_the_image(shape: tuple[int, ...]):
     stride=st.sampled_from([1, 2]),
     single=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_separable_convolution_is_the_two_convolutions_and_so_are_its_gradients(
     shape: tuple[int, ...], outputs: int, kernel: int, dilation: int, stride: int, single: bool
 ):

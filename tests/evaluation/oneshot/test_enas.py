@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
+from spark_nas.checking import Checker
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.loop import Lesson
 from spark_nas.evaluation.networks.build import build
@@ -179,6 +182,31 @@ def test_diagnostics_are_entropy_reward_baseline_and_skips():
     assert all(0 < entropy <= math.log(6) + 1e-6 for entropy in entropies)
     assert 0 <= found["reward"] <= 1
     assert found["skip_connections"] in (0, 1, 2, 3)
+
+
+def test_the_other_released_searches_are_settings_of_the_same_options():
+    """Those that the documentation of the options gives, on their spaces, as an experiment file would have them."""
+    presets = [
+        yaml.safe_load(f"{{{text}}}") for text in re.findall(r"`((?:\w+: [\w.]+[,\s]*){4,})`", str(Enas.__doc__))
+    ]
+    macro, rnn = (Checker("presets").build(Enas, preset, "method") for preset in presets)
+    assert (50, 20, 0.001, 1.5, "sampled") == (
+        macro.controller_steps,
+        macro.aggregate,
+        macro.learning_rate,
+        macro.tanh_constant,
+        macro.entropy,
+    )
+    assert (100, 5.0, 2.5, True, "perplexity", 0.001) == (
+        rnn.hidden,
+        rnn.temperature,
+        rnn.tanh_constant,
+        rnn.distance_penalty,
+        rnn.reward,
+        rnn.entropy_weight,
+    )
+    for options, space in ((macro, EnasMacro(layers=3).build()), (rnn, EnasRnn(nodes=3).build())):
+        assert {choice.name for choice in space.choices} == set(options.build(space).gates())
 
 
 def test_a_controller_without_steps_stays_as_it_is():

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from spark_nas.errors import OptionError
+from spark_nas.evaluation.oneshot.darts import Darts as Softmax
 from spark_nas.evaluation.oneshot.gaea import Gaea, GaeaMethod
 from spark_nas.evaluation.oneshot.gaea_gdas import GaeaGdas
 from spark_nas.evaluation.oneshot.protocol import Batch, Gates
 from spark_nas.spaces.core import Architecture
 from spark_nas.spaces.darts import Darts
 from spark_nas.spaces.nas_bench_201 import NasBench201
+from tests.contracts.supernets import Search
 from tests.evaluation.oneshot.toys import TRAIN, VALID, learner, linear, plain_space
 
 
@@ -108,3 +110,14 @@ def test_the_sampled_variant_has_the_papers_defaults():
     given = options.learning_rate, options.entropic_weight, options.warmup_epochs, options.normalise_last
     assert (0.01, 0.01, 50.0, False) == given
     assert (10.0, 0.1, 1e-5) == (options.temperature, options.last_temperature, options.clamp)
+
+
+@pytest.mark.slow
+def test_on_digits_the_mixture_becomes_sparser_than_that_of_darts():
+    """HEADLINES 5.8: at the papers' learning rates, with the same weights at the beginning and the same batches."""
+    entropies = {}
+    for options in (Gaea(), Softmax()):
+        trained = Search.begin(options, NasBench201(channels=2, cells=1), epochs=8)
+        entropies[type(options)] = [numbers["entropy"] for _, numbers, _ in trained.train(range(8))]
+    assert sorted(entropies[Gaea], reverse=True) == entropies[Gaea]
+    assert entropies[Gaea][-1] < entropies[Softmax][-1] - 1e-3

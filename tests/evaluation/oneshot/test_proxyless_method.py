@@ -228,6 +228,19 @@ def test_the_tensors_kept_for_a_step_on_the_weights_do_not_depend_on_the_number_
     assert len(kept) - len(of_the_choices) <= 6
 
 
+def test_the_curvature_is_reported_on_request():
+    method, student = Proxyless(hessian=True).build(SPACE).double(), supernet(SPACE)
+    assert "hessian_eigenvalue" not in method.diagnostics()
+    method.finish_epoch(student, supernets.batch)
+    leaf = method.weights.leaves()[0].detach()
+    data = supernets.batch()
+    hessian = torch.autograd.functional.hessian(
+        lambda alpha: student.loss(data, method.weights.gates((alpha.view_as(leaf),))), leaf.flatten()
+    )
+    values = torch.linalg.eigvalsh(hessian)
+    assert pytest.approx(values[values.abs().argmax()].item(), rel=0.05) == method.diagnostics()["hessian_eigenvalue"]
+
+
 @pytest.mark.parametrize("mode", ["full", "two"])
 def test_it_searches_the_chain_of_inverted_bottlenecks(mode: str):
     options = chain.Proxyless(width=0.25, widths=(16, 16), depths=(2, 1), strides=(1, 2), stem_stride=1)

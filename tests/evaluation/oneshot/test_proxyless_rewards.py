@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 from itertools import product
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from spark_nas.assemble import describe
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.oneshot import proxyless
 from spark_nas.evaluation.oneshot.proxyless import Proxyless, scored
@@ -92,11 +94,13 @@ def test_a_step_learns_from_rewards_above_the_baseline_of_the_steps_before(
     mean = sum(rewards[:2]) / 2
     log_p_EK = method.weights.log_probabilities((alpha := method.weights.leaves()[0],))
     for step, baseline in enumerate([mean, mean]):  # the first step leaves its mean as the second's baseline
-        chosen, of_step = draws[2 * step : 2 * step + 2], torch.tensor(rewards[2 * step : 2 * step + 2]).double()
+        chosen, of_step = (
+            draws[2 * step : 2 * step + 2],
+            torch.tensor(rewards[2 * step : 2 * step + 2], dtype=torch.float64),
+        )
         [expected] = torch.autograd.grad(
             -scored(log_p_EK, torch.tensor(chosen), of_step - baseline), alpha, retain_graph=True
         )
-        print(step, expected, learnt[step], rewards, baseline)
         assert torch.allclose(expected, learnt[step], atol=1e-12)
         assert expected.abs().max() > 1e-4
     assert pytest.approx(0.9 * mean + 0.1 * sum(rewards[2:]) / 2) == method.diagnostics()["baseline"]
@@ -196,6 +200,13 @@ def test_the_options_carry_their_table_to_workers_without_the_file(latency: str)
     assert table_of(SPACE) == there.table
     assert options == there
     assert "expected_latency" in there.build(SPACE).diagnostics()
+    assert "expected_latency" not in Proxyless().build(SPACE).diagnostics()
+
+
+def test_the_table_is_part_of_an_experiments_identity(latency: str):
+    described = json.loads(json.dumps(describe(Proxyless(latency=latency, reference=8.0))))
+    assert ("proxyless", latency) == (described["name"], described["latency"])
+    assert json.loads(table_of(SPACE).to_json()) == described["table"]
 
 
 @pytest.mark.parametrize(
