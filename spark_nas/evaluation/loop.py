@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, starmap
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
 from spark_nas.errors import Diverged
+from spark_nas.evaluation import group, parallel
 from spark_nas.evaluation.determinism import seed_torch
 from spark_nas.evaluation.feed import Batches
 from spark_nas.evaluation.norms import batch_statistics, norms_of
@@ -74,12 +75,14 @@ class Lesson:
     def loss(self, batch: Batch, gates: Gates | None) -> Tensor:
         """The training loss of a batch; running statistics, and what a sequence carries over, are as before."""
         with batch_statistics(self._norms), self._carried.aside(self.network, batch.split):
-            return loss_of(self.network, batch, gates, self.options)[0]
+            network, gates = parallel.replicas(self.network, gates)
+            return parallel.mean(loss_of(network, parallel.share(batch), gates, self.options)[0])
 
     def logits(self, batch: Batch, gates: Gates | None) -> Tensor:
         """The network's answer, [len(y), classes]."""
         with batch_statistics(self._norms), self._carried.aside(self.network, batch.split):
-            return run(self.network, batch.x, gates, self.options.precision)[0]
+            network, gates = parallel.replicas(self.network, gates)
+            return parallel.gather(run(network, parallel.share(batch).x, gates, self.options.precision)[0], batch)
 
     def next_valid(self, batches: Iterator[Batch]) -> Batch:
         """The next batch; the validation stream goes on from where its last one left it."""
@@ -111,24 +114,28 @@ def _train_epoch(lesson: Lesson, method: Method, course: Course, epoch: int, val
     options, feed = course.options, course.feed
     steps = feed.steps(course.train_on, options.batch_size)
     seen, wrong, total = 0, 0, 0.0
-    for step, (x, y) in enumerate(feed.shuffled(course.train_on, options.batch_size, course.seed, epoch)):
-        if len(y) == 1 < options.batch_size:
+    shuffled = feed.shuffled(course.train_on, options.batch_size, course.seed, epoch)
+    for step, batch in enumerate(starmap(Batch, parallel.even(shuffled, options.batch_size))):
+        own = parallel.share(batch)
+        if len(own.y) == 1 < options.batch_size:
             continue  # a left-over of one example has no batch statistics to normalise by
         course.check_time()
-        batch, lesson.epochs = Batch(x, y), epoch + step / steps
-        rate = learning_rate(options, lesson.epochs, course.horizon) * feed.share(x)
+        lesson.epochs = epoch + step / steps
+        rate = learning_rate(options, lesson.epochs, course.horizon) * feed.share(batch.x)
         set_learning_rate(lesson.optimiser, rate)
         method.step(lesson, batch, valid)
-        loss, logits = loss_of(lesson.network, batch, method.gates(), options)
-        value = loss.item()
+        loss, logits = loss_of(lesson.network, own, method.gates(), options)
+        value = parallel.mean(loss.detach()).item()
         if not math.isfinite(value):
             raise Diverged(f"training loss became {value} in epoch {epoch + 1}, step {step + 1} of {steps}")
         descend(loss, lesson.network, lesson.optimiser, options.clip_norm)
-        seen, total = seen + len(y), total + value * len(y)
-        wrong += int((logits.detach().argmax(1) != y).sum())
+        seen, total = seen + len(own.y), total + value * len(own.y)
+        wrong += int((logits.detach().argmax(1) != own.y).sum())
     lesson.epochs = epoch + 1
+    parallel.average_statistics(lesson.network)
     method.finish_epoch(lesson, valid)
-    return Measured(total / seen, wrong / seen)
+    all_wrong, all_seen = group.sums(wrong, seen)
+    return Measured(total / seen, all_wrong / all_seen)
 
 
 def descend(loss: Tensor, network: nn.Module, optimiser: optim.Optimizer, clip_norm: float) -> None:
@@ -136,12 +143,13 @@ def descend(loss: Tensor, network: nn.Module, optimiser: optim.Optimizer, clip_n
     # A gradient of None is skipped by the optimiser; one of zero would still decay and move the weight.
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    parallel.average_gradients(network)
     if clip_norm > 0:
         nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
     optimiser.step()
 
 
-def loss_of(network: nn.Module, batch: Batch, gates: Gates | None, options: Training) -> tuple[Tensor, Tensor]:
+def loss_of(network: parallel.Network, batch: Batch, gates: Gates | None, options: Training) -> tuple[Tensor, Tensor]:
     """The scalar training loss and the logits [B, classes]; a network may return (logits, auxiliary logits)."""
     logits, auxiliary = run(network, batch.x, gates, options.precision)
     loss = F.cross_entropy(logits, batch.y, label_smoothing=options.label_smoothing)
@@ -151,7 +159,7 @@ def loss_of(network: nn.Module, batch: Batch, gates: Gates | None, options: Trai
     return loss, logits
 
 
-def run(network: nn.Module, x: Tensor, gates: Gates | None, precision: str) -> tuple[Tensor, Tensor | None]:
+def run(network: parallel.Network, x: Tensor, gates: Gates | None, precision: str) -> tuple[Tensor, Tensor | None]:
     """Logits and auxiliary logits (or None) in float32, whatever precision the network runs in."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         output = network(x, gates)
@@ -181,14 +189,19 @@ def measure(
     reset(network)
     norms = norms_of(network) if shared and course.options.shared_norm == "batch" else []
     size = batch_size or course.options.evaluation_batch_size
-    seen, wrong, total = 0, 0, 0.0
+    seen, wrong, total = 0.0, 0.0, 0.0
     with batch_statistics(norms):
-        for x, y in islice(course.feed.stored(split, size), batches):
+        passed = islice(course.feed.stored(split, size), batches)
+        for ours, (x, y) in group.dealt(passed, sequence=hasattr(network, "carried")):
             course.check_time()
-            logits, _ = run(network, x, gates(), course.options.precision)
+            chosen = gates()  # also for another process's batch: what is drawn must stay the same in all
+            if not ours:
+                continue
+            logits, _ = run(network, x, chosen, course.options.precision)
             total += F.cross_entropy(logits, y, reduction="sum").item()
             wrong += int((logits.argmax(1) != y).sum())
             seen += len(y)
+    total, wrong, seen = group.sums(total, wrong, seen)
     if not math.isfinite(total):
         raise Diverged(f"the loss on the {split} split became {total}")
     return Measured(total / seen, wrong / seen)
@@ -206,6 +219,7 @@ def _valid_batches(course: Course, epoch: int) -> Iterator[Batch]:
     for again in range(2**31):
         # Each pass over the split has an order of its own, told apart from the training split's by its seed.
         order = epoch * 2**20 + again
-        for x, y in course.feed.shuffled(("valid",), course.options.batch_size, course.seed, order):
-            if len(y) > 1 or course.options.batch_size == 1:  # one example has no batch statistics
+        size = course.options.batch_size
+        for x, y in parallel.even(course.feed.shuffled(("valid",), size, course.seed, order), size):
+            if len(y) > 1 or size == 1:  # one example has no batch statistics
                 yield Batch(x, y, "valid")

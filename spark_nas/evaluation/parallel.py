@@ -74,7 +74,8 @@ def gather(logits: Tensor, batch: Batch) -> Tensor:
     if not grouped():
         return logits
     times = 1 if batch.x.is_floating_point() else len(batch.x)
-    whole: Tensor = _Gather.apply(logits.reshape(times, -1, logits.shape[-1]))
+    parts_TbC = logits.reshape(times, -1, logits.shape[-1])
+    whole: Tensor = _Gather.apply(parts_TbC)  # type: ignore[no-untyped-call]
     return whole.reshape(-1, logits.shape[-1])
 
 
@@ -84,7 +85,7 @@ def replicas(network: nn.Module, gates: Gates | None) -> tuple[Network, Gates | 
         return network, gates
     weights = dict(network.named_parameters())
     # One function for all: their gradients are averaged in one go, and only where somebody asks for any.
-    spread = dict(zip(weights, _spread(tuple(weights.values())), strict=True))
+    spread: dict[str, Any] = dict(zip(weights, _spread(tuple(weights.values())), strict=True))
 
     def run(x: Tensor, gates: Gates | None) -> Any:  # noqa: ANN401 - whatever the network answers
         return functional_call(network, spread, (x, gates))
@@ -204,7 +205,7 @@ def _averaged(values: Sequence[Tensor]) -> list[Tensor]:
     flat = torch.cat([value.reshape(-1) for value in values])
     with reaching():
         dist.all_reduce(flat)
-    parts = flat.div_(processes()).split([value.numel() for value in values])
+    parts = torch.split(flat.div_(processes()), [value.numel() for value in values])
     return [part.view(value.shape).to(value.dtype) for part, value in zip(parts, values, strict=True)]
 
 

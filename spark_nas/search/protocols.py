@@ -6,6 +6,7 @@ ask the scheduler -> submit to the engine -> wait for results -> append rows -> 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from spark_nas.search.records import Job, JobKey, Outcome, Proposal, Result
@@ -112,6 +113,40 @@ class Evaluator(Protocol):
 
     def evaluate(self, job: Job, workspace: Workspace) -> Outcome:
         """Train and measure. Raises what it likes: `engines.task` turns it into a failed result."""
+        ...
+
+
+class Peers(Protocol):
+    """The processes that run one job together, as one of them sees the others."""
+
+    @property
+    def rank(self) -> int:
+        """This process's number; 0 is the first, whose result counts."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
+
+    def tell(self, text: str) -> None:
+        """Say something for all to hear; what was said before is forgotten."""
+        ...
+
+    def hear(self, rank: int, seconds: float) -> str | None:
+        """What a process has said last; None if it says nothing for so long."""
+        ...
+
+
+class ParallelEvaluator(Evaluator, Protocol):
+    """An evaluator of which several processes can run one job together.
+
+    All of them evaluate the job; the first one alone has a workspace that reads and writes, and what it reads is
+    handed to the others. A process that dies, or fails, ends the job for all.
+    """
+
+    def join(self, device: str) -> AbstractContextManager[Peers]:
+        """Within, this process and its peers evaluate together. Who they are, their launcher says (RANK, WORLD_SIZE)."""
         ...
 
 

@@ -89,6 +89,15 @@ class LocalFiles:
             os.replace(temporary, path)
             _sync_folder(path.parent)
 
+    def write_ahead(self, name: str, content: bytes) -> None:
+        """As `write`, but its name is durable only with that of the next file that is created in its folder.
+
+        For a file that nobody looks for before that one is there. A journal keeps the order of names in a folder.
+        """
+        path = self._path(name)
+        with _Temporary(path, content) as temporary:
+            os.replace(temporary, path)
+
     def write_new(self, name: str, content: bytes) -> bool:
         """Create, atomically; False when the file is there already."""
         path = self._path(name)

@@ -66,7 +66,9 @@ class CommittedJobs:
             name, digest = f"{uuid.uuid4().hex}.pt", hashlib.sha256(checkpoint).hexdigest()
         content = _content(result, name, digest)
         if name is not None and checkpoint is not None:
-            self._files.write(f"{folder}/{name}", checkpoint)
+            # A disk waits once for both names; object stores have nothing to wait for.
+            write = getattr(self._files, "write_ahead", self._files.write)
+            write(f"{folder}/{name}", checkpoint)
         winner = Commit(result, name, digest)
         if not self._files.write_new(f"{folder}/{COMMIT}", content):
             # Not necessarily another's: a request that was repeated by the network finds what it has done itself.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -120,3 +121,17 @@ def test_a_damaged_commit_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoints/000003/1/commit.json").write_bytes(b'{"result": ')
     with pytest.raises(JobError, match=r"commit\.json"):
         jobs.committed(KEY)
+
+
+@pytest.mark.parametrize(("checkpoint", "waits"), [(None, 2), (b"weights", 3)])
+def test_a_commit_waits_for_the_disk_no_more_often_than_it_must(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: bytes | None, waits: int
+) -> None:
+    """For the content of each file, and once for their names."""
+    synced: list[str] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file)))
+    CommittedJobs(LocalFiles(tmp_path)).commit(RESULT, checkpoint)
+    folder = str(tmp_path / "checkpoints/000003/1")
+    assert (len(synced), synced[-1], synced.count(folder)) == (waits, folder, 1)
+    assert len([path for path in Path(folder).iterdir() if path.name.startswith(".")]) == 0

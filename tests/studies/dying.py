@@ -15,20 +15,24 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spark_nas.assemble import COMPONENTS
+from spark_nas.checking import component_class
 from spark_nas.engines.gpu import Place
 from spark_nas.engines.limits import Limits
 from spark_nas.engines.task import run_job
 from spark_nas.evaluation.training import Training
+from spark_nas.search.protocols import Evaluator
 from spark_nas.search.records import Job, JobKey, Result, Trial
 from spark_nas.search.wire import result_from_json, result_to_json
 from spark_nas.spaces.core import Architecture
+from spark_nas.spaces.nas_bench_201 import NasBench201
 from spark_nas.storage.files import Files, LocalFiles
 from spark_nas.storage.jobs import CommittedJobs
 
@@ -110,28 +114,43 @@ def the_job(rung: int = 0) -> Job:
     return Job(trial, rung, EPOCHS if rung else 1, JobKey(7, 0) if rung else None)
 
 
-def attempt(files: Files, rung: int, *, batch: int | None = None, change: int | None = None) -> tuple[Result, int]:
+def attempt(
+    files: Files, rung: int, *, batch: int | None = None, change: int | None = None, supernet: str | None = None
+) -> tuple[Result, int]:
     """Run the job; its result and how many epochs were trained here. May not return."""
-    from tests.evaluation.training_support import SPACE, small_network
-
     dataset = MortalDigits(Death(batch))
-    options = Training(learning_rate=0.05, batch_size=32, crop_padding=1, flip=True, optimizer="adamw", warmup=1)
-    task = options.build(SPACE, dataset, EPOCHS)  # type: ignore[arg-type]
-    object.__setattr__(task, "network_builder", small_network)
+    task = _supernet(supernet, dataset) if supernet else _network(dataset)
     store = CommittedJobs(MortalFiles(files, Death(change)))
     limits = Limits(checkpoint_seconds=0)
     result = run_job(the_job(rung), task, store, limits, place=Place(1))
     return result, dataset.passes.count("train")
 
 
-def in_child(files: Files, rung: int, **death: int | None) -> dict[str, Any]:
+def _network(dataset: MortalDigits) -> Evaluator:
+    from tests.evaluation.training_support import SPACE, small_network
+
+    options = Training(learning_rate=0.05, batch_size=32, crop_padding=1, flip=True, optimizer="adamw", warmup=1)
+    task = options.build(SPACE, dataset, EPOCHS)  # type: ignore[arg-type]
+    object.__setattr__(task, "network_builder", small_network)
+    return task
+
+
+def _supernet(method: str, dataset: MortalDigits) -> Evaluator:
+    """A supernet, searched by a method of the given name with its defaults."""
+    space = NasBench201(channels=4, cells=1).build()
+    options = component_class(COMPONENTS["method"][method])()
+    task = Training(learning_rate=0.05, batch_size=32).build(space, dataset, EPOCHS)  # type: ignore[arg-type]
+    return replace(task, method=options)
+
+
+def in_child(files: Files, rung: int, **death: int | str | None) -> dict[str, Any]:
     """The same in a process of its own: how it ended, and what it answered if it lived."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        result, epochs = attempt(files, rung, **death)
+        result, epochs = attempt(files, rung, **death)  # type: ignore[arg-type]
         with os.fdopen(writer, "w") as pipe:
             json.dump({"result": result_to_json(result), "epochs": epochs}, pipe)
         os._exit(0)
@@ -145,7 +164,15 @@ def in_child(files: Files, rung: int, **death: int | None) -> dict[str, Any]:
 def outcome(answer: dict[str, Any]) -> tuple[object, ...]:
     """What must be equal to the last bit, however often it died."""
     result = result_from_json(answer["result"])
-    return result.job, result.status, result.loss, dict(result.metrics), result.curve, result.error
+    return (
+        result.job,
+        result.status,
+        result.loss,
+        dict(result.metrics),
+        result.curve,
+        result.derived,
+        result.error,
+    )
 
 
 def main() -> None:
@@ -156,9 +183,10 @@ def main() -> None:
     specification[0][0].read("nothing")  # imports what its store needs
     report = []
     for files, death in specification:
-        first = in_child(files, 0)
+        kind = {key: value for key, value in death.items() if key == "supernet"}
+        first = in_child(files, 0, **kind)
         died = in_child(files, 1, **death)
-        lived = in_child(files, 1)
+        lived = in_child(files, 1, **kind)
         report.append((first, died, lived))
     buffer = io.BytesIO()
     pickle.dump(report, buffer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import signal
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from spark_nas.evaluation.checkpoint import MAGIC
 from spark_nas.search.records import JobKey
 from spark_nas.storage.files import Files
 from spark_nas.storage.jobs import CommittedJobs
@@ -30,7 +33,7 @@ checkpoint, the commit, and the removal of the recovery checkpoint: even numbers
 """
 
 
-def report(jobs: list[tuple[Files, dict[str, int]]], folder: Path) -> list[tuple[dict[str, Any], ...]]:
+def report(jobs: list[tuple[Files, dict[str, Any]]], folder: Path) -> list[tuple[dict[str, Any], ...]]:
     """What came of each: the rung below, the attempt that dies, and the one after it."""
     (folder / "in").write_bytes(pickle.dumps(jobs))
     command = [sys.executable, "-c", "from tests.studies.dying import main; main()", folder / "in", folder / "out"]
@@ -58,3 +61,34 @@ def test_a_job_killed_anywhere_ends_bitwise_where_an_undisturbed_one_ends(
         assert outcome(lived) == outcome(undisturbed), death
         assert CommittedJobs(files).checkpoint(key) == checkpoint, death
         assert CommittedJobs(files).kept(key) is None or death[1] in (7, 8), death  # that one is left to a sweep
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["random_sharing", "darts", "gaea", "gdas", "snas", "proxyless", "enas", "one_shot"])
+def test_a_supernet_killed_anywhere_ends_bitwise_where_an_undisturbed_one_ends(method: str, tmp_path: Path) -> None:
+    """Weights, architecture parameters, their optimisers and what is derived: all that the checkpoint must hold."""
+    chosen: list[dict[str, Any]] = [{}, {"batch": 5}, {"change": 3}, {"change": 4}]
+    stores = [open_files(f"{tmp_path}/{number}") for number in range(len(chosen))]
+    jobs = [(files, {**death, "supernet": method}) for files, death in zip(stores, chosen, strict=True)]
+    (_, undisturbed, _), *reports = report(jobs, tmp_path)
+    assert undisturbed["status"] == 0
+    assert {died["status"] for _, died, _ in reports} == {signal.SIGKILL}
+    checkpoint = flat(content(CommittedJobs(stores[0]).checkpoint(JobKey(7, 1))))
+    assert len(checkpoint) > 100
+    for files, death, (_, _, lived) in zip(stores[1:], chosen[1:], reports, strict=True):
+        assert outcome(lived) == outcome(undisturbed), death
+        assert flat(content(CommittedJobs(files).checkpoint(JobKey(7, 1)))) == checkpoint, death
+
+
+def content(checkpoint: bytes) -> Any:  # noqa: ANN401 - a state dict
+    """What is in it: its bytes depend on the order in which an optimiser first met its weights, too."""
+    return torch.load(io.BytesIO(checkpoint[len(MAGIC) + 32 :]), weights_only=True)
+
+
+def flat(state: Any, name: str = "") -> dict[str, object]:  # noqa: ANN401 - any part of it
+    """Every number, text and tensor by its place; tensors as their bytes."""
+    if isinstance(state, dict):
+        return {k: v for key, value in state.items() for k, v in flat(value, f"{name}/{key}").items()}
+    if isinstance(state, list | tuple):
+        return {k: v for i, value in enumerate(state) for k, v in flat(value, f"{name}/{i}").items()}
+    return {name: state.numpy().tobytes() if isinstance(state, torch.Tensor) else state}

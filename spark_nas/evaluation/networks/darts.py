@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from spark_nas.evaluation.networks.fused import fusable, fused_cell
 from spark_nas.evaluation.networks.mixed import Gates, MixedOperation, mixed, partial_mixed, sum_of
-from spark_nas.evaluation.networks.operations import FactorisedReduce, darts_operation, relu_conv_bn
+from spark_nas.evaluation.networks.operations import FactorisedReduce, channels_innermost, darts_operation, relu_conv_bn
 from spark_nas.spaces.core import Architecture
 from spark_nas.spaces.darts import CELLS, NODES, Darts, choice_name
 from spark_nas.spaces.dimensions import RecipeValue
@@ -152,7 +152,7 @@ class DartsNetwork(nn.Module):
 
     def forward(self, x_BCHW: Tensor, gates: Gates | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Logits [B, classes], with the auxiliary ones while training a network that has them."""
-        older_BCHW = newer_BCHW = self.stem(x_BCHW)
+        older_BCHW = newer_BCHW = self.stem(channels_innermost(x_BCHW))
         auxiliary_BK: Tensor | None = None
         for layer, cell in enumerate(self.cells):
             older_BCHW, newer_BCHW = newer_BCHW, cell(older_BCHW, newer_BCHW, gates)

@@ -158,7 +158,7 @@ class Zero(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, C, ceil(H / stride), ceil(W / stride)]."""
-        return x_BCHW.new_zeros(x_BCHW[:, :, :: self.stride, :: self.stride].shape)
+        return torch.zeros_like(x_BCHW[:, :, :: self.stride, :: self.stride])  # in its layout too
 
 
 def mixed(choice: Choice, architecture: Architecture, make: Callable[[str], nn.Module]) -> MixedOperation:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from spark_nas.evaluation.networks.mixed import Gates, mixed, sum_of
-from spark_nas.evaluation.networks.operations import nas_bench_201_operation, relu_conv_bn
+from spark_nas.evaluation.networks.operations import channels_innermost, nas_bench_201_operation, relu_conv_bn
 from spark_nas.spaces.core import Architecture
 from spark_nas.spaces.dimensions import RecipeValue
 from spark_nas.spaces.nas_bench_201 import EDGES, NasBench201, choice_name
@@ -90,7 +90,7 @@ class NasBench201Network(nn.Module):
 
     def forward(self, x_BCHW: Tensor, gates: Gates | None = None) -> Tensor:
         """Logits [B, classes]."""
-        x_BCHW = self.stem(x_BCHW)
+        x_BCHW = self.stem(channels_innermost(x_BCHW))
         for cell in self.cells:
             x_BCHW = cell(x_BCHW, gates) if isinstance(cell, Cell) else cell(x_BCHW)
         logits_BK: Tensor = self.classifier(self.head(x_BCHW))

@@ -39,7 +39,10 @@ _SILENT = frozenset({NONE, ZERO})
 
 @dataclass(frozen=True)
 class Proxyless(SoftmaxOptions):
-    """Options of ProxylessNAS; defaults are those of the released search, of 40 + 120 epochs on ImageNet."""
+    """Options of ProxylessNAS; defaults are those of the released search, of 40 + 120 epochs on ImageNet.
+
+    But for latency, which counts as in the paper's formula.
+    """
 
     warmup_epochs: float = 40.0
     """Epochs in which only weights are learnt, along paths of the initial, nearly uniform, probabilities. (The release
@@ -51,6 +54,7 @@ class Proxyless(SoftmaxOptions):
     interval: int = 5
     """Steps on the weights for each step on alpha."""
     form: Literal["gradient", "reinforce"] = "gradient"
+    """How alpha learns: through the gates (the paper's section 3.2), or from rewards (3.3.2)."""
     mode: Literal["full", "two"] = "full"
     """Which options a step by gradient looks at: all, or a pair, of which the latency is then the mean, as released."""
     samples: int = 10
@@ -64,8 +68,11 @@ class Proxyless(SoftmaxOptions):
     latency_loss: Literal["added", "multiplied"] = "added"
     """L + weight * (E - ref) / ref, the paper's; or scale * L * (log E / log ref)**power, the release's default."""
     latency_weight: float = 0.1
+    """The weight where latency is added."""
     latency_scale: float = 0.2
+    """The scale where it is multiplied."""
     latency_power: float = 0.3
+    """The power where it is multiplied."""
     reward_power: float = 0.1
     """REINFORCE: the reward is accuracy * (ref / latency)**power."""
     table: LatencyTable | None = field(init=False, default=None)
