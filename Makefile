@@ -94,7 +94,7 @@ wheel: setup ## dist/spark_nas-*.whl, and the same as .zip for `spark-submit --p
 	for wheel in dist/*.whl; do cp "$$wheel" "$${wheel%-py3-none-any.whl}.zip"; done
 	ls -1 dist
 
-archive: setup ## dist/environment.tar.gz for `--archives`; CONSTRAINTS, EXTRAS, PREFIX and PYTHON as scripts/archive says
+archive: ## dist/environment.tar.gz for `--archives`; CONSTRAINTS, EXTRAS, PREFIX and PYTHON as scripts/archive says
 	@scripts/archive
 
 clean: ## what the tools leave behind; data, runs and environments stay

@@ -1,12 +1,13 @@
 """From an experiment file to objects: the one place that knows every implementation by name.
 
 A new method is one file and one line here. The values are `module:Class` of the method's options dataclass, imported
-when an experiment names it.
+when an experiment names it. What is not listed here an experiment names as `module:Class` itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -108,6 +109,9 @@ class Parts:
         """The engine; one that runs on Spark takes the given session, or opens what its options say."""
         with _Located(self.experiment, "engine"):
             options = self.experiment.engine
+            if spark is not None and "spark" not in inspect.signature(options.build).parameters:
+                name = describe(options)["name"]
+                raise OptionError("engine.name", name, "runs in this process: leave the Spark session out")
             engine: Engine = options.build(evaluator=self.evaluator, store=store, **({"spark": spark} if spark else {}))
         return engine
 
@@ -143,6 +147,8 @@ def _with_method(experiment: Experiment, evaluator: Any, space: SearchSpace) -> 
         raise ConfigError(experiment.file, "evaluator.name", name, "trains no supernet: use training")
     with _Located(experiment, "method"):
         method = experiment.method.build(space)
+        if hasattr(experiment.method, "check_training"):
+            experiment.method.check_training(experiment.evaluator)
     if experiment.scheduler.candidates == 0 and not method.derive():
         name = describe(experiment.method)["name"]
         raise ConfigError(experiment.file, "scheduler.candidates", 0, f"{name} derives nothing itself: give candidates")
@@ -168,15 +174,16 @@ def build_scheduler(experiment: Experiment, space: SearchSpace, recipes: RecipeS
 
 
 def describe(options: Any) -> dict[str, Any]:
-    """The name and every option of a component, defaults included; components inside it likewise."""
-    names = _names()
-    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    """The name and every option of a component, defaults included; components inside it likewise.
+
+    One that `COMPONENTS` does not list has the name `module:Class`.
+    """
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if field.init}
     for key, value in values.items():
-        if _dotted(type(value)) in names:
-            values[key] = describe(value)
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            values[key] = dataclasses.asdict(value)
-    return {"name": names[_dotted(type(options))], **values}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            values[key] = describe(value) if hasattr(value, "build") else dataclasses.asdict(value)
+    dotted = _dotted(type(options))
+    return {"name": _names().get(dotted, dotted), **values}
 
 
 def _names() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """From the mappings of an experiment file to frozen dataclasses: keys and types checked, components found by name.
 
 A field annotated as `Annotated[Any, "scheduler"]` holds another scheduler, given by its name and options as a section.
+Instead of a name, a component of one's own is given as `module:Class`.
 """
 
 from __future__ import annotations
@@ -58,15 +59,19 @@ class Checker:
         if not isinstance(value, Mapping):
             raise ConfigError(self.file, path, value, "must be a name, or a mapping with a name and options")
         name = value.get("name", _DEFAULT_NAMES.get(section))
-        if not isinstance(name, str) or name not in names:
+        own = isinstance(name, str) and ":" in name
+        if not own and (not isinstance(name, str) or name not in names):
             remedy = f"unknown {section}{nearest(str(name), list(names))}" if name else "needs a name"
-            raise ConfigError(self.file, f"{path}.name", name, f"{remedy}; one of: {', '.join(sorted(names))}")
+            known = f"one of: {', '.join(sorted(names))}"
+            raise ConfigError(self.file, f"{path}.name", name, f"{remedy}; {known}")
         options = {key: v for key, v in value.items() if key != "name"}
         try:
-            cls = component_class(names[name])
+            cls = component_class(name if own else names[name])
         except ModuleNotFoundError as error:
             remedy = f"needs the package {error.name!r}; install it"
             raise ConfigError(self.file, f"{path}.name", name, remedy) from error
+        except OptionError as error:
+            raise ConfigError(self.file, f"{path}.name", name, error.remedy) from error
         return self.build(cls, options, path)
 
     def check(self, value: object, hint: Any, path: str) -> Any:
@@ -85,6 +90,8 @@ class Checker:
             return value
         if origin is tuple:
             return self._tuple(value, arguments, path)
+        if origin is list:
+            return list(self._tuple(value, (*arguments, ...), path))
         if origin in (Mapping, dict):
             if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
                 raise ConfigError(self.file, path, value, "must be a mapping with names as keys")
@@ -128,9 +135,15 @@ class Checker:
 
 
 def component_class(dotted: str) -> type[Any]:
-    """Import the options dataclass `module:Class`; heavy packages load only when they are named."""
+    """Import the options dataclass `module:Class`; heavy packages load only when they are named.
+
+    Raises ModuleNotFoundError, and OptionError for what is no such class.
+    """
     module, _, name = dotted.partition(":")
-    cls: type[Any] = getattr(importlib.import_module(module), name)
+    cls = getattr(importlib.import_module(module), name, None) if module else None
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, "build")):
+        remedy = "must be module:Class, a dataclass at the top level of its module with a method build"
+        raise OptionError("name", dotted, remedy)
     return cls
 
 

@@ -78,10 +78,14 @@ def test_names_are_sorted_and_lead_to_different_places(section: str):
 @pytest.mark.parametrize("name", COMPONENTS["scheduler"])
 def test_a_description_read_as_a_section_is_the_same_options_again(name: str):
     options = {"max_resource": 9} | ({"trials": 30} if "halving" in name or name == "full_training" else {})
-    first = experiment(scheduler={"name": name, **options}, budget={"jobs": 3}).scheduler
+    more: dict[str, object] = {"budget": {"jobs": 3}}
+    if name == "one_shot":
+        options = {"supernets": {"name": "full_training", "trials": 3, "max_resource": 9}, "retrain": {"name": "asha"}}
+        more["method"] = "random_sharing"
+    first = experiment(scheduler={"name": name, **options}, **more).scheduler
     described = describe(first)
     assert described["name"] == name
-    assert first == experiment(scheduler=described, budget={"jobs": 3}).scheduler
+    assert first == experiment(scheduler=described, **more).scheduler
 
 
 @pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda path: path.name)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from spark_nas.assemble import COMPONENTS
-from spark_nas.checking import Checker, component_class
 from spark_nas.config import Budget, Retrain, load, parse
 from spark_nas.data.dataset import ShardedData
 from spark_nas.engines.local import Local
@@ -26,6 +20,7 @@ from spark_nas.search.samplers.random import RandomSearch
 from spark_nas.search.schedulers.asha import Asha
 from spark_nas.search.schedulers.hyperband import Hyperband
 from spark_nas.spaces.mlp import Mlp
+from tests.config_cases import WRONG
 
 SMALL = """\
 space: mlp
@@ -162,115 +157,6 @@ def test_an_unusable_override_is_named(read: Callable[..., Any], override: str, 
 
 # ------------------------------------------------------------------------------------ what may be wrong
 
-WRONG: dict[str, tuple[str, str]] = {
-    "misspelt section": ("schedular: asha", "schedular: 'asha': unknown key; did you mean 'scheduler'?"),
-    "section that is nothing like any": (
-        "xyzzy: 1",
-        "xyzzy: 1: unknown key; known: budget, data, engine, evaluator, method, name, recipe, retrain, sampler, scheduler, "
-        "seed, space",
-    ),
-    "key that is a number": ("1: 2", "1: 2: unknown key; known: budget,"),
-    "key that is nothing": ("~: 2", "None: 2: unknown key"),
-    "misspelt option": (
-        "scheduler: {name: asha, max_resources: 9}",
-        "scheduler.max_resources: 9: unknown key; did you mean 'max_resource'?",
-    ),
-    "option of another component": (
-        "scheduler: {name: hyperband, trials: 9}",
-        "scheduler.trials: 9: unknown key; known: eta, iterations, max_resource, min_resource, overlap, rounding",
-    ),
-    "misspelt name": (
-        "scheduler: hyperbund",
-        "scheduler.name: 'hyperbund': unknown scheduler; did you mean 'hyperband'?; one of: asha,",
-    ),
-    "no name": ("scheduler: {eta: 3}", "scheduler.name: None: needs a name; one of: asha,"),
-    "name that is a list": ("scheduler: {name: [asha]}", "scheduler.name: ['asha']: unknown scheduler"),
-    "name that is a mapping": ("scheduler: {name: {asha: 3}}", "scheduler.name: {'asha': 3}: unknown scheduler"),
-    "name that is a number": ("scheduler: {name: 3}", "scheduler.name: 3: unknown scheduler"),
-    "section that is a list": (
-        "scheduler: [asha]",
-        "scheduler: ['asha']: must be a name, or a mapping with a name and options",
-    ),
-    "whole number as text": (
-        "scheduler: {name: asha, eta: four}",
-        "scheduler.eta: 'four': must be a whole number, not str",
-    ),
-    "whole number as fraction": ("scheduler: {name: asha, eta: 3.5}", "scheduler.eta: 3.5: must be a whole number"),
-    "whole number as truth": ("scheduler: {name: asha, eta: yes}", "scheduler.eta: True: must be a whole number"),
-    "number as text": (
-        "evaluator: {name: training, learning_rate: fast}",
-        "evaluator.learning_rate: 'fast': must be a number, not str",
-    ),
-    "number beyond all floats": (
-        f"evaluator: {{name: training, learning_rate: {10**400}}}",
-        f"evaluator.learning_rate: {10**400}: must be a number",
-    ),
-    "truth as number": (
-        "evaluator: {name: training, nesterov: 1}",
-        "evaluator.nesterov: 1: must be true or false, not int",
-    ),
-    "text as number": ("data: {path: 5}", "data.path: 5: must be text, not int"),
-    "text as date": ("name: 2020-01-01", "name: datetime.date(2020, 1, 1): must be text, not date"),
-    "choice that is none": (
-        "evaluator: {name: training, schedule: cosin}",
-        "evaluator.schedule: 'cosin': must be one of: cosine, cosine_restarts, exponential, step, constant; did you mean 'cosine'?",
-    ),
-    "choice of another type": (
-        "evaluator: {name: training, schedule: true}",
-        "evaluator.schedule: True: must be one of: cosine, cosine_restarts, exponential, step, constant",
-    ),
-    "choice that is a list": (
-        "evaluator: {name: training, schedule: [step]}",
-        "evaluator.schedule: ['step']: must be one of",
-    ),
-    "list that is a number": (
-        "evaluator: {name: training, milestones: 0.5}",
-        "evaluator.milestones: 0.5: must be a list",
-    ),
-    "wrong value in a list": (
-        "evaluator: {name: training, milestones: [0.1, half]}",
-        "evaluator.milestones[1]: 'half': must be a number, not str",
-    ),
-    "wrong type in an option that may be null": (
-        "engine: {name: local, time_limit: soon}",
-        "engine.time_limit: 'soon': must be a number, not str",
-    ),
-    "null in an option that may not": ("scheduler: {name: asha, eta: null}", "scheduler.eta: None: must be a whole"),
-    "nested option misspelt": (
-        "engine: {name: spark_async, spark: {mster: yarn}}",
-        "engine.spark.mster: 'yarn': unknown key; did you mean 'master'?",
-    ),
-    "nested option of the wrong type": (
-        "engine: {name: spark_async, spark: {conf: [a]}}",
-        "engine.spark.conf: ['a']: must be a mapping with names as keys",
-    ),
-    "nested value out of range": (
-        "engine: {name: spark_async, spark: {wait_seconds: -1}}",
-        "engine.spark.wait_seconds: -1.0: give at least 0",
-    ),
-    "nested section that is none": (
-        "engine: {name: spark_async, spark: yarn}",
-        "engine.spark: 'yarn': must be a mapping of options",
-    ),
-    "mandatory option left out": ("data: {}", "data.path: None: missing; it has no default"),
-    "value out of range": ("scheduler: {name: asha, eta: 1}", "scheduler.eta: 1: must be at least 2"),
-    "not a number": (
-        "evaluator: {name: training, learning_rate: .nan}",
-        "evaluator.learning_rate: nan: must be greater than 0",
-    ),
-    "seed out of range": ("seed: 0", "seed: 0: must be at least 1"),
-    "seed of the wrong type": ("seed: x", "seed: 'x': must be a whole number"),
-    "budget without end": ("budget: {seconds: 0}", "budget.seconds: 0.0: must be greater than 0, or left out"),
-    "budget that is not a number": ("budget: {seconds: .nan}", "budget.seconds: nan: must be greater than 0"),
-    "budget of no attempts": ("budget: {attempts: 0}", "budget.attempts: 0: must be at least 1"),
-    "budget that is a number": ("budget: 60", "budget: 60: must be a mapping of options"),
-    "misspelt budget": ("budget: {second: 60}", "budget.second: 60: unknown key; did you mean 'seconds'?"),
-    "retraining for nothing": ("retrain: {epochs: 0}", "retrain.epochs: 0: must be at least 1"),
-    "retraining without seeds": ("retrain: {seeds: 0}", "retrain.seeds: 0: must be at least 1"),
-    "recipe that is a list": ("recipe: [dropout]", "recipe: ['dropout']: must be a mapping with names as keys"),
-    "recipe with a number as key": ("recipe: {1: 2}", "recipe: {1: 2}: must be a mapping with names as keys"),
-}
-
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_wrong_is_one_line_with_file_key_value_and_remedy(read: Callable[..., Any], case: str):
@@ -325,80 +211,3 @@ def test_a_component_whose_package_is_not_installed_says_which(read: Callable[..
     components = {**COMPONENTS, "sampler": {"random": "no_such_package.sampler:Sampler"}}
     with pytest.raises(ConfigError, match=r"sampler.name: 'random': needs the package 'no_such_package'; install it"):
         parse({"space": "mlp", "scheduler": "asha", "evaluator": "synthetic"}, components)
-
-
-# --------------------------------------------------------------------------------------- types in themselves
-
-
-@dataclasses.dataclass(frozen=True)
-class Everything:
-    """One field of each kind that options may have."""
-
-    pair: tuple[int, str] = (1, "a")
-    numbers: tuple[float, ...] = ()
-    by_name: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    either: int | str | None = None
-    flag: bool = False
-
-
-@pytest.mark.parametrize(
-    ("section", "expected"),
-    [
-        ({"pair": [2, "b"]}, Everything(pair=(2, "b"))),
-        ({"numbers": [1, 2.5]}, Everything(numbers=(1.0, 2.5))),
-        ({"numbers": []}, Everything()),
-        ({"by_name": {"a": 1}}, Everything(by_name={"a": 1.0})),
-        ({"either": 3}, Everything(either=3)),
-        ({"either": "3"}, Everything(either="3")),
-        ({"either": None}, Everything()),
-        ({"flag": True}, Everything(flag=True)),
-    ],
-)
-def test_values_take_the_type_of_their_field(section: Mapping[str, object], expected: Everything):
-    built = Checker("f").build(Everything, section, "s")
-    assert expected == built
-    assert [type(v) for v in built.numbers] == [float] * len(built.numbers)
-
-
-@pytest.mark.parametrize(
-    ("section", "message"),
-    [
-        ({"pair": [2]}, "f: s.pair: [2]: must be a list of 2 values"),
-        ({"pair": [2, 3]}, "f: s.pair[1]: 3: must be text, not int"),
-        ({"pair": "ab"}, "f: s.pair: 'ab': must be a list"),
-        ({"by_name": {"a": "x"}}, "f: s.by_name.a: 'x': must be a number, not str"),
-        ({"by_name": {1: 2}}, "f: s.by_name: {1: 2}: must be a mapping with names as keys"),
-        ({"either": [1]}, "f: s.either: [1]: must be a whole number or text"),
-        ({"either": True}, "f: s.either: True: must be a whole number or text"),
-        ({"flag": "yes"}, "f: s.flag: 'yes': must be true or false, not str"),
-        ({"flag": 0}, "f: s.flag: 0: must be true or false, not int"),
-    ],
-)
-def test_values_of_another_type_are_refused(section: Mapping[str, object], message: str):
-    with pytest.raises(ConfigError, match=re.escape(message)):
-        Checker("f").build(Everything, section, "s")
-
-
-values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-3, 300)
-    | st.sampled_from([0.0, -0.5, 0.3, 1e-3, 2.0, 1e308, math.nan, math.inf, -math.inf, 10**30, -(10**400)])
-    | st.sampled_from(["", "x", "step", "best", "mean", "lcbench", "s3://b/k", "local[2]"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=2),
-    max_leaves=4,
-)
-CLASSES = {dotted for names in COMPONENTS.values() for dotted in names.values()}
-
-
-@settings(max_examples=200, deadline=None)
-@given(data=st.data(), dotted=st.sampled_from(sorted(CLASSES)))
-def test_no_value_of_any_option_of_any_component_crashes_the_check(data: st.DataObject, dotted: str):
-    cls = component_class(dotted)
-    names = [f.name for f in dataclasses.fields(cls)]
-    section = data.draw(st.dictionaries(st.sampled_from(names), values, max_size=4)) if names else {}
-    try:
-        built = Checker("file").build(cls, section, "section")
-    except ConfigError as error:
-        built = str(error)
-    assert isinstance(built, cls) or re.fullmatch(r"file: section\..+: .+: .+", built)

@@ -2,10 +2,10 @@
 
 Airflow 3 with apache-airflow-providers-amazon. EMR tells Airflow that a step failed, and keeps the driver's exit code
 to itself; so jobs/entry.py leaves it in a small file, which is read here: on 75 (ended in order before the end) the
-task fails as usual, and Airflow retries it; on any other code it fails for good. The run id is the night's, the same for
-every try, so that a retry continues the run; the name of the ending has the try's number, so that none reads an older
-one's. There is never a second driver on one run: one DAG run and one try at a time, a step is watched until it has
-ended, and where all that fails, the run's lease refuses the second driver with exit code 75.
+task fails as usual, and Airflow retries it; on any other code it fails for good. The run id is the night's, the same
+for every try, so that a retry continues the run; the name of the ending has the try's number, so that none reads an
+older one's. There is never a second driver on one run: one DAG run and one try at a time, a step is watched until it
+has ended, and where all that fails, the run's lease refuses the second driver with exit code 75.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""How a command ends in order before its work is done: on SIGTERM, when its time is up, or when its lease is lost."""
+"""How a search ends in order before its work is done: on SIGTERM, when its time is up, or when its lease is lost; in a
+notebook also when its cell is interrupted.
+"""
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import re
 import signal
@@ -52,8 +55,13 @@ def add_ending_arguments(parser: argparse.ArgumentParser) -> None:
 class Ending(AbstractContextManager["Ending"]):
     """Knows why to stop: `reason()` is None until there is one.
 
-    Inside the block, the first SIGTERM is a reason; a second one ends the process as if nobody had listened.
+    Inside the block, the first SIGTERM is a reason; a second one ends the process as if nobody had listened. With
+    `grace`, so is the first SIGINT (what the stop button of a notebook sends); a second one, or `grace` seconds and a
+    little more, end the block by KeyboardInterrupt, for one job of an engine in this process may take hours.
     """
+
+    _LATER = 30.0
+    """Seconds after `grace` in which a search that hears of it has ended by itself."""
 
     def __init__(
         self,
@@ -61,36 +69,49 @@ class Ending(AbstractContextManager["Ending"]):
         time_budget: float | None = None,
         watch: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        grace: float | None = None,
     ) -> None:
-        """`time_budget` in seconds from now; `watch` is asked for further reasons."""
+        """`time_budget` in seconds from now; `watch` is asked for further reasons; `grace` None leaves SIGINT alone."""
         if time_budget is not None and not time_budget > 0:
             raise OptionError("time_budget", time_budget, "give seconds greater than 0, or leave it out")
         self._clock, self._watch = clock, watch
         self._time_budget, self._until = time_budget, None if time_budget is None else clock() + time_budget
-        self._terminated = False
-        self._before: object = None
+        self._grace = grace
+        self._heard: str | None = None
+        self._before: dict[int, object] = {}
+        self._last_call: threading.Timer | None = None
 
     def reason(self) -> str | None:
         """Why to stop now."""
-        if self._terminated:
-            return "SIGTERM"
+        if self._heard is not None:
+            return self._heard
         if self._until is not None and self._clock() >= self._until:
             return f"its time of {self._time_budget:g} s is up"
         return self._watch()
 
     def __enter__(self) -> Ending:
         if threading.current_thread() is threading.main_thread():  # only there may handlers be set
-            self._before = signal.signal(signal.SIGTERM, self._terminate)
+            self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._terminate)
+            if self._grace is not None:
+                self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)  # type: ignore[arg-type]
-            self._before = None
+        if self._last_call is not None:
+            self._last_call.cancel()
+        while self._before:
+            signal.signal(*self._before.popitem())  # type: ignore[arg-type]
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        self._terminated = True
+        self._heard = "SIGTERM"
         signal.signal(number, signal.SIG_DFL)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._heard = "interrupted"
+        signal.signal(number, signal.default_int_handler)
+        self._last_call = threading.Timer((self._grace or 0.0) + self._LATER, _thread.interrupt_main)
+        self._last_call.daemon = True
+        self._last_call.start()
 
 
 def _time(text: str) -> float:

@@ -8,6 +8,8 @@ spark-nas prepare-data text FILE ... --output DATA
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from spark_nas.data.descriptor import FILE_NAME, Descriptor
 from spark_nas.data.folder import DataFolder, open_folder
@@ -17,6 +19,9 @@ from spark_nas.data.sources import KINDS, Source, Text, open_source
 from spark_nas.data.text_descriptor import LEVELS, TextDescriptor, load_any
 from spark_nas.engines.session import Session
 from spark_nas.errors import DataError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 HELP = "write a data set as shards"
 
@@ -46,49 +51,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Write the shards, and say what was written."""
-    output = open_folder(arguments.output)
-    if arguments.if_missing and output.sizes([FILE_NAME]) != [None]:
-        print(f"{output.location} is there already: {load_any(output).name}")
-        return 0
-    source = _source(arguments)
-    check_output(output, arguments.overwrite)  # before Spark starts
-    session, ours = Session(master=arguments.master).open()
-    common = {
-        "shards": arguments.shards,
-        "valid_fraction": arguments.valid_fraction,
-        "test_fraction": arguments.test_fraction,
-        "name": arguments.name,
-        "overwrite": arguments.overwrite,
-    }
-    try:
-        if isinstance(source, Text):
-            text = prepare_text(session, source, output, vocabulary=arguments.vocabulary, **common)
-            print(_said_of_text(text, output))
-        else:
-            descriptor = prepare(session, source, output, seed=arguments.seed, **common)
-            print(_said_of_examples(descriptor, output))
-    finally:
-        if ours:
-            session.stop()
+    options = {name: value for name, value in vars(arguments).items() if name != "command"}
+    print(write_shards(**options))
     return 0
 
 
-def _source(arguments: argparse.Namespace) -> Source | Text:
+def write_shards(
+    source: Sequence[str],
+    output: str,
+    *,
+    shards: int = 4,
+    seed: int = 1,
+    valid_fraction: float = 0.1,
+    test_fraction: float = 0.2,
+    name: str | None = None,
+    image_size: int | None = None,
+    level: str | None = None,
+    vocabulary: int | None = None,
+    overwrite: bool = False,
+    if_missing: bool = False,
+    master: str | None = None,
+    spark: SparkSession | None = None,
+) -> str:
+    """Write a data set; returns a line that says what is there now. Raises DataError, OptionError, OutputError.
+
+    `source`: what the command takes, `text` and its files too. `spark`: the session that writes, which is left open;
+    None takes the one that is there, or makes one (on `master`) and stops it.
+    """
+    folder = open_folder(output)
+    if if_missing and folder.sizes([FILE_NAME]) != [None]:
+        return f"{folder.location} is there already: {load_any(folder).name}"
+    opened = _source(source, image_size, level, vocabulary)
+    check_output(folder, overwrite)  # before Spark starts
+    splits = {"valid_fraction": valid_fraction, "test_fraction": test_fraction}
+    common: dict[str, Any] = {"shards": shards, "name": name, "overwrite": overwrite, **splits}
+    session, ours = (spark, False) if spark is not None else Session(master=master).open()
+    try:
+        if isinstance(opened, Text):
+            return _said_of_text(prepare_text(session, opened, folder, vocabulary=vocabulary, **common), folder)
+        return _said_of_examples(prepare(session, opened, folder, seed=seed, **common), folder)
+    finally:
+        if ours:
+            session.stop()
+
+
+def _source(source: Sequence[str], image_size: int | None, level: str | None, vocabulary: int | None) -> Source | Text:
     """What SOURCE names. Raises DataError, also for an option of the other kind of source."""
-    kind, *paths = arguments.source
+    kind, *paths = source
     if kind == "text":  # a folder of that name is `./text`
-        if arguments.image_size is not None:
-            raise DataError(f"image size {arguments.image_size}: a text has no images; leave it out")
-        check_vocabulary(arguments.vocabulary)
-        text = Text(tuple(paths), arguments.level or LEVELS[0])
+        if image_size is not None:
+            raise DataError(f"image size {image_size}: a text has no images; leave it out")
+        check_vocabulary(vocabulary)
+        text = Text(tuple(paths), level or LEVELS[0])
         text.files()  # whether they are there, before Spark starts
         return text
     if paths:
         raise DataError(f"{paths[0]}: one source at a time; only `text` takes several files")
-    for option in ("level", "vocabulary"):
-        if getattr(arguments, option) is not None:
-            raise DataError(f"{option} {getattr(arguments, option)}: only `text` has one; leave it out")
-    return open_source(kind, arguments.image_size)
+    for option, value in (("level", level), ("vocabulary", vocabulary)):
+        if value is not None:
+            raise DataError(f"{option} {value}: only `text` has one; leave it out")
+    return open_source(kind, image_size)
 
 
 def _said_of_examples(descriptor: Descriptor, output: DataFolder) -> str:

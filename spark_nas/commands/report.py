@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from spark_nas.commands.runs import Run, add_run_argument
 from spark_nas.commands.search import commands
-from spark_nas.errors import OptionError
+from spark_nas.errors import ConfigError, OptionError
 from spark_nas.report.leaderboard import incumbent, print_leaderboard
 from spark_nas.report.page import render
 from spark_nas.report.view import RunView
 
+PAGE = "report/report.html"
 HELP = "write the report page of a run, finished or not"
 
 
@@ -30,9 +32,14 @@ def execute(arguments: argparse.Namespace) -> int:
     retrained = view.retrained or {}
     if "test_accuracy" in retrained:
         print(f"Test accuracy of the retrained winner: {100 * retrained['test_accuracy']:.2f} %")
-    run.files.write("report/report.html", render(view, top=max(20, arguments.top)).encode())
-    print(f"Report: {run.files.root}/report/report.html")
+    print(f"Report: {write_report(run, view, max(20, arguments.top))}")
     return 0
+
+
+def write_report(run: Run, view: RunView, top: int) -> str:
+    """Write the page into the run's folder; returns where it is."""
+    run.files.write(PAGE, render(view, top=top).encode())
+    return f"{run.files.root}/{PAGE}"
 
 
 def view_of(run: Run) -> RunView:
@@ -41,7 +48,10 @@ def view_of(run: Run) -> RunView:
     best = incumbent(results)
     graph = None
     if best is not None:
-        graph = run.experiment.space.graph(best.job.trial.architecture, best.job.trial.recipe)
+        with contextlib.suppress(
+            ConfigError
+        ):  # a space of one's own, whose code is elsewhere: only its picture is lost
+            graph = run.experiment.space.graph(best.job.trial.architecture, best.job.trial.recipe)
     retrained = run.retrained()
     if retrained is not None and (best is None or retrained["trial_id"] != best.job.trial.trial_id):
         retrained = None  # the search has gone on and found a better one since

@@ -10,18 +10,22 @@ import argparse
 import json
 import statistics
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spark_nas.assemble import Parts, describe
 from spark_nas.commands.endings import add_ending_arguments
 from spark_nas.commands.runs import RETRAINED, Run, add_run_argument
 from spark_nas.commands.search import drive
+from spark_nas.config import Retrain
 from spark_nas.errors import OutputError, SearchFailed, UsageError
 from spark_nas.report.leaderboard import incumbent
 from spark_nas.search.records import Proposal, Result, derive_seed
 from spark_nas.search.samplers.listed import Listed
 from spark_nas.search.schedulers.full_training import FullTraining
 from spark_nas.storage.results import ParquetLog
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 HELP = "train the best trial of a run from scratch and measure it on the test split"
 
@@ -51,8 +55,10 @@ def retrain(
     epochs: int | None = None,
     seeds: int | None = None,
     *,
+    spark: SparkSession | None = None,
     time_budget: float | None = None,
     grace: float = 60.0,
+    interruptible: bool = False,
 ) -> dict[str, Any]:
     """Retrain the incumbent of a run; returns, and leaves in `retrained.json`, its test accuracy.
 
@@ -62,23 +68,36 @@ def retrain(
     best = incumbent(run.results())
     if best is None:
         raise OutputError(f"{run.files.root}: no trial has completed; there is nothing to retrain yet")
-    options = run.experiment.retrain
-    options = replace(
-        options,
-        epochs=options.epochs if epochs is None else epochs,
-        seeds=options.seeds if seeds is None else seeds,
-    )
+    options = _options(run.experiment.retrain, epochs, seeds)
     epochs = options.epochs or int(run.record["max_resource"])
     name = f"retrain/trial-{best.job.trial.trial_id:06d}-epochs-{epochs}"
     files = run.files.below(name)
     log = ParquetLog(files, run.record["run_id"], run.record["environment"])
     seeds = max([options.seeds, *(asked for _, asked in log.rows())])  # it may have been asked for more before
     parts = _parts(run, best, epochs, seeds)
-    drive(parts, files, run.record, time_budget=time_budget, grace=grace, keep_checkpoints=True)
+    drive(
+        parts,
+        files,
+        run.record,
+        spark=spark,
+        time_budget=time_budget,
+        grace=grace,
+        keep_checkpoints=True,
+        interruptible=interruptible,
+    )
     results = sorted((result for result, _ in log.rows()), key=lambda result: result.job.key)
     summary = _summary(best, epochs, results[: options.seeds])
     run.files.write(RETRAINED, json.dumps(summary, indent=2).encode())
     return summary
+
+
+def _options(options: Retrain, epochs: int | None, seeds: int | None) -> Retrain:
+    """The experiment's section with what was asked for now."""
+    return replace(
+        options,
+        epochs=options.epochs if epochs is None else epochs,
+        seeds=options.seeds if seeds is None else seeds,
+    )
 
 
 def _parts(run: Run, best: Result, epochs: int, seeds: int) -> Parts:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from spark_nas.assemble import Parts, assemble, parse_experiment
-from spark_nas.commands.store import add_store_argument, open_store, store_section
+from spark_nas.commands.store import add_store_argument, open_store, store_options, store_section
 from spark_nas.config import Experiment
 from spark_nas.errors import OutputError
 from spark_nas.object_store import StorageOptions
@@ -45,13 +46,19 @@ class Run:
         if record is None:
             raise OutputError(f"{self.files.root}: no run has begun here; give OUTPUT/RUN_ID of `spark-nas search`")
         self.record: Mapping[str, Any] = record
-        raw = dict(record["experiment"])
-        if section := store_section(settings):
-            raw["storage"] = {**(raw.get("storage") or {}), **section}
-        self.experiment: Experiment = parse_experiment(raw, record["file"])
-        if self.experiment.storage != StorageOptions():  # the record was found by what the environment says
-            self.files = open_files(folder, self.experiment.storage)
+        self._raw = dict(record["experiment"])
+        section = {**(self._raw.get("storage") or {}), **store_section(settings)}
+        if section:
+            self._raw["storage"] = section
+            storage = store_options(section)
+            if storage != StorageOptions():  # the record was found by what the environment says
+                self.files = open_files(folder, storage)
         self.log = ParquetLog(self.files, record["run_id"], record["environment"])
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """What was searched. Rows can be read without it: it needs the code of components of the user's own."""
+        return parse_experiment(self._raw, self.record["file"])
 
     def results(self) -> list[Result]:
         """All rows in order."""

@@ -79,17 +79,26 @@ def search(
     time_budget: float | None = None,
     grace: float = 60.0,
     keep_checkpoints: bool = False,
+    interruptible: bool = False,
 ) -> list[Result]:
     """Run or continue the search in `files`; returns all its rows.
 
     Raises OutputError when the run is another experiment's, SearchFailed when no trial completed, and Unfinished when
-    it was stopped before its end: by SIGTERM, after `time_budget` seconds, or because another driver holds the run.
+    it was stopped before its end: by SIGTERM, after `time_budget` seconds, because another driver holds the run, or,
+    where it is `interruptible`, by SIGINT.
     """
     require_conditional_writes(files)
     environment = versions()
     record = begin(files, new_record(parts, run_id, environment))
     log = drive(
-        parts, files, record, spark=spark, time_budget=time_budget, grace=grace, keep_checkpoints=keep_checkpoints
+        parts,
+        files,
+        record,
+        spark=spark,
+        time_budget=time_budget,
+        grace=grace,
+        keep_checkpoints=keep_checkpoints,
+        interruptible=interruptible,
     )
     results = [result for result, _ in log.rows()]
     if incumbent(results) is None:
@@ -107,6 +116,7 @@ def drive(
     time_budget: float | None = None,
     grace: float = 60.0,
     keep_checkpoints: bool = False,
+    interruptible: bool = False,
 ) -> ParquetLog:
     """The loop, under a lease, with its engine opened and closed, its progress shown. Returns the log it wrote.
 
@@ -117,7 +127,8 @@ def drive(
     # What has begun is ended in the opposite order: the lease goes last, when nobody writes any more.
     with contextlib.ExitStack() as running:
         lease = running.enter_context(Lease(files))
-        options["stop"] = running.enter_context(Ending(time_budget=time_budget, watch=lease.check)).reason
+        ending = Ending(time_budget=time_budget, watch=lease.check, grace=grace if interruptible else None)
+        options["stop"] = running.enter_context(ending).reason
         log = running.enter_context(ParquetLog(files, record["run_id"], record["environment"]))
         if parts.dataset is not None and not keep_checkpoints:  # those of tables are a few bytes
             housekeeper = Housekeeper(files, scheduler.needed)
@@ -157,9 +168,12 @@ def new_record(parts: Parts, run_id: str, environment: Mapping[str, str]) -> dic
 
 
 def commands(run_id: str, record: Mapping[str, Any], output: str) -> Sequence[str]:
-    """The command lines that make this run again."""
+    """The command lines that make this run again; one that a program began has no file yet."""
+    written = record["file"] if not record["file"].startswith("<") else f"{run_id}.yaml"
+    first = () if written == record["file"] else (f"# save the experiment below as {written}",)
     return (
-        f"spark-nas search {record['file']} --output {output} --run-id {run_id}",
+        *first,
+        f"spark-nas search {written} --output {output} --run-id {run_id}",
         f"spark-nas retrain {output}/{run_id}",
         f"spark-nas report {output}/{run_id}",
     )

@@ -7,6 +7,8 @@ when it starts and grows while jobs are short (`batching`); when it lands, the s
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -167,6 +169,8 @@ class BatchingEngine:
         self._attempts = Attempts()
         self._pending: deque[Assignment] = deque()
         self._flying = 0
+        self._warm: bool | None = None
+        """Whether Python has started, and the evaluator been loaded, on every slot; None: nobody has asked for it."""
 
     @property
     def slots(self) -> int:
@@ -176,13 +180,23 @@ class BatchingEngine:
     def submit(self, jobs: Sequence[Job]) -> None:
         """Start jobs on idle slots; the rest wait for one."""
         self._pending.extend(Assignment(job, self._attempts.next(job)) for job in jobs)
+        if self._warm is None:
+            # All sessions at once, as one Spark job of tasks without a job: short jobs would else be shared unevenly.
+            self._warm = False
+            self._launcher.launch([[]] * self._sessions)
+            self._flying = 1
         self._fill()
 
     def wait(self, timeout: float | None = None) -> list[Result]:
         """The results of the next session to end. Raises ClusterError if executors cannot run jobs at all."""
         if not self._flying:
             raise ValueError("nothing is in flight")
+        end = math.inf if timeout is None else time.monotonic() + timeout
         landing = self._launcher.landing(timeout)
+        if landing is not None and not self._warm:
+            self._warm, self._flying = True, 0
+            self._fill()
+            landing = self._launcher.landing(None if end == math.inf else max(0.0, end - time.monotonic()))
         if landing is None:
             return []
         self._flying -= 1
@@ -206,6 +220,6 @@ class BatchingEngine:
         return self._sessions * (self._line if self._batching.size > 1 else 1)
 
     def _fill(self) -> None:
-        while self._pending and self._flying < self._flights:
+        while self._warm and self._pending and self._flying < self._flights:
             self._launcher.launch([self._batching.take(self._pending, self._flights - self._flying)])
             self._flying += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,8 +24,8 @@ _PATIENCE = timedelta(minutes=10)
 class Peers:
     """The processes of a group, as one of them sees the others: `search.protocols.Peers`."""
 
-    def __init__(self, store: dist.Store, rank: int) -> None:
-        self._store = dist.PrefixStore("spark_nas", store)
+    def __init__(self, store: Any, rank: int) -> None:  # noqa: ANN401 - torch does not export the type
+        self._store = dist.PrefixStore("spark_nas", store)  # type: ignore[attr-defined]
         self.rank = rank
         self.size = processes()
 

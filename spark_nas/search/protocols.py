@@ -146,7 +146,7 @@ class ParallelEvaluator(Evaluator, Protocol):
     """
 
     def join(self, device: str) -> AbstractContextManager[Peers]:
-        """Within, this process and its peers evaluate together. Who they are, their launcher says (RANK, WORLD_SIZE)."""
+        """Within, this process evaluates together with its peers, of whom its launcher told it (RANK, WORLD_SIZE)."""
         ...
 
 

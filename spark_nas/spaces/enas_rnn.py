@@ -59,8 +59,11 @@ class EnasRnn(RecurrentOptions):
     name: ClassVar[str] = "enas_rnn"
 
     hidden: int = 720
+    """Units of a state."""
     dropout_between: float = 0.0
+    """Of the embedded tokens, once more: the mask that the paper has between layers."""
     dropout_embedding: float = 0.25
+    """Of whole words, wherever they stand."""
     nodes: int = NODES
     """N of the cell; the paper's 12, or fewer for small experiments."""
 

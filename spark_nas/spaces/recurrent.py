@@ -58,10 +58,15 @@ class RecurrentOptions:
     embedding: int = 0
     """Units of a token's vector; 0 is as many as `hidden`. Where they differ, a matrix leads from state to decoder."""
     dropout_output: float = 0.75
+    """Of the states before the decoder."""
     dropout_hidden: float = 0.25
+    """Of the state that a window begins with."""
     dropout_input: float = 0.75
+    """Of the embedded tokens that enter the cell."""
     dropout_between: float = 0.2
+    """Of the embedded tokens, once more: the mask that the paper has between layers."""
     dropout_embedding: float = 0.1
+    """Of whole words, wherever they stand."""
 
     def __post_init__(self) -> None:
         self.scale({})

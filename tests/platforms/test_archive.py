@@ -22,7 +22,7 @@ def test_a_packed_environment_runs_a_search_where_it_is_unpacked(tmp_path: Path)
     if "SPARK_NAS_TEST_ARCHIVE" not in os.environ:
         pytest.skip("installs and packs 160 MB: set SPARK_NAS_TEST_ARCHIVE")
     packed = tmp_path / "environment.tar.gz"
-    settings = {"EXTRAS": "", "PREFIX": sys.base_prefix, "PYTHON": sys.executable, "OUTPUT": str(packed)}
+    settings = {"EXTRAS": "report", "PREFIX": sys.base_prefix, "PYTHON": sys.executable, "OUTPUT": str(packed)}
     subprocess.run([REPOSITORY / "scripts" / "archive"], env=os.environ | settings, check=True)
     with tarfile.open(packed) as content:
         content.extractall(tmp_path / "environment", filter="tar")

@@ -13,6 +13,7 @@ import pytest
 from databricks.sdk.service.jobs import JobSettings
 from google.cloud import dataproc_v1
 
+from spark_nas.commands.submit import PLATFORMS
 from tests.platforms.schemas import CONF, Document, aws, databricks, dataproc, misspelt, read
 
 Check = Callable[[Document], list[str]]
@@ -78,7 +79,7 @@ def test_it_takes_none_in_which_any_key_is_misspelt(name: str):
 
 
 def test_every_json_and_yaml_file_of_a_platform_is_checked():
-    found = {str(p.relative_to(CONF)) for folder in CONF.iterdir() if folder.is_dir() for p in folder.rglob("*.*")}
+    found = {str(path.relative_to(CONF)) for platform in PLATFORMS for path in (CONF / platform).rglob("*.*")}
     elsewhere = {"emr/iam-runtime.json", "emr/iam-submit.json", "databricks/databricks.yml"}
     assert {name for name in found if name.endswith((".json", ".yaml", ".yml"))} == {*FILES, *elsewhere}
 

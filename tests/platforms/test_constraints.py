@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from spark_nas.platforms.databricks import ENTRY_POINT
 from tests.platforms.schemas import CONF, REPOSITORY
 
 FILES = sorted((CONF / "constraints").glob("*.txt"))
@@ -63,6 +65,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*PIP, *build], check=True)
     [found] = folder.glob("*.whl")
     return found
+
+
+@pytest.mark.slow
+def test_the_wheel_has_the_entry_point_that_platforms_call(wheel: Path):
+    with zipfile.ZipFile(wheel) as content:
+        [name] = [name for name in content.namelist() if name.endswith("entry_points.txt")]
+        lines = content.read(name).decode().splitlines()
+    assert f"{ENTRY_POINT} = spark_nas.platforms.entry:main" in lines
 
 
 def resolved(requirement: str, folder: Path, *more: str) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """The one builder: a network of any space, of any architecture from a decided child to the supernet.
 
 A mixed operation stands at each open choice and a single operation at each decided one, with the same
-parameter names (`mixed`). A new space is one file and one line in `_BUILDERS`.
+parameter names (`mixed`). A new space is one file and one line in `_BUILDERS`; one that is not of this package says
+`network` in its options (`spaces.own`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
@@ -40,6 +41,10 @@ _IMAGES = ("darts", "enas_macro", "enas_micro", "nas_bench_201", "proxyless", "w
 _TEXTS = ("darts_rnn", "enas_rnn")
 _SMALLEST_SIDE = 4
 """Image networks halve the resolution twice."""
+
+
+Builder = Callable[..., nn.Module]
+"""(architecture, recipe, input_shape, classes, *, affine) -> network."""
 
 
 class SpaceOptions(Protocol):
@@ -77,15 +82,19 @@ def build(
     Raises OptionError for a space without networks, an architecture outside the space, a recipe value that
     makes no network, and an input that the network cannot take.
     """
-    if options.name not in _BUILDERS:
+    own: Builder | None = getattr(options, "network", None)
+    if own is None and options.name not in _BUILDERS:
         raise OptionError("space", options.name, f"has no network: {nearest(options.name, _BUILDERS)}")
     space = options.build()
     if not space.contains(architecture):
         raise OptionError("architecture", architecture.to_json(), f"is not in the space {options.name}")
-    _check_input(options.name, input_shape, classes)
+    if own is None:
+        _check_input(options.name, input_shape, classes)
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
+        if own is not None:
+            return own(architecture, recipe, input_shape, classes, affine=affine)
         return _BUILDERS[options.name](options, architecture, recipe, input_shape, classes, affine=affine)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, optim
@@ -26,6 +26,9 @@ from spark_nas.evaluation.oneshot.mixture import GatesOf, Layout, MixtureMethod,
 from spark_nas.evaluation.oneshot.protocol import Batch, Learner, Valid
 from spark_nas.evaluation.oneshot.softmax import SoftmaxOptions, SoftmaxWeights
 from spark_nas.spaces.core import SearchSpace
+
+if TYPE_CHECKING:
+    from spark_nas.evaluation.training import Training
 
 _STEP = 0.01
 """Length of the finite difference."""
@@ -46,6 +49,13 @@ class Darts(SoftmaxOptions):
         super().__post_init__()
         if self.order not in (1, 2):
             raise OptionError("order", self.order, "must be 1 or 2")
+
+    def check_training(self, training: Training) -> None:
+        """Raise OptionError for an optimiser whose step cannot be looked ahead of."""
+        if self.order == 2 and training.optimizer != "sgd":
+            raise OptionError(
+                "order", 2, f"looks one step of SGD ahead, not of {training.optimizer}: use optimizer: sgd"
+            )
 
     def build(self, space: SearchSpace) -> DartsMethod:
         """The method. Raises OptionError for a space that decides nothing."""

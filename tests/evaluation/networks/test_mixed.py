@@ -141,3 +141,8 @@ def test_the_gradient_of_none_is_zero_and_not_absent(wrap: type[Probe]):
     alone = torch.ones((), requires_grad=True)
     sum_of(edges, [X, X], {"edge": {"none": wrap(alone)}, "other": {"twice": 1.0}}).sum().backward()
     assert alone.grad == 0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_none_keeps_the_layout_of_its_input(layout: torch.memory_format):
+    assert Zero()(torch.ones(2, 3, 4, 4).contiguous(memory_format=layout)).is_contiguous(memory_format=layout)

@@ -1,0 +1,47 @@
+"""docs/platforms.md and docs/schedules.md: their links lead somewhere, and their commands are ones that there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from spark_nas.cli import _parser
+from spark_nas.commands.submit import PLATFORMS
+from tests.platforms.schemas import CONF, REPOSITORY
+
+DOCS = REPOSITORY / "docs"
+TEXTS = {name: (DOCS / name).read_text() for name in ("platforms.md", "schedules.md")}
+LEFT_OUT = ["--output", "s3://b/runs", "--run-id", "r", "--code", "s3://b/code"]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_links_lead_somewhere(name: str):
+    links = re.findall(r"\]\(([^)#:]+)[^)]*\)", TEXTS[name])
+    assert links
+    assert [] == [link for link in links if not (DOCS / link).exists()]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_files_of_conf_that_are_named_are_there(name: str):
+    named = set(re.findall(r"\bconf/[\w./-]*\w", TEXTS[name]))
+    assert named
+    assert [] == sorted(path for path in named if not (REPOSITORY / path).exists())
+
+
+def test_every_submit_command_is_one_and_every_platform_has_one():
+    text = re.sub(r"\\\n\s*", "", TEXTS["platforms.md"])
+    commands = re.findall(r"^    spark-nas (submit .+?)(?:  +#.*)?$", text, re.MULTILINE)
+    seen = set()
+    for command in commands:
+        given = _parser().parse_args([word for word in shlex.split(command) if word != "..."] + LEFT_OUT)
+        seen.add(given.platform)
+    assert PLATFORMS.keys() == seen
+
+
+def test_every_folder_of_conf_is_described():
+    folders = {path.name for path in CONF.iterdir() if path.is_dir()}
+    described = set(re.findall(r"^\| `([\w-]+)/` \|", TEXTS["platforms.md"], re.MULTILINE))
+    assert {"spark", "constraints", *PLATFORMS} <= folders
+    assert {"spark", "constraints", *PLATFORMS} == described
