@@ -41,7 +41,7 @@ demo: setup ## search, retrain and report on the digits
 test: check setup-spark35 ## checks, all tests with coverage, Spark tests again under 3.5
 	@scripts/test
 
-chaos: setup ## kill drivers, executors and workers at random, over CHAOS_RUNS runs of each of four kinds (13)
+chaos: setup ## kill drivers, executors and workers at random, over CHAOS_RUNS runs of each of five kinds (13)
 	@CHAOS_RUNS=$${CHAOS_RUNS:-13} CHAOS_KILLS=$${CHAOS_KILLS:-3} scripts/test -s tests/chaos
 
 check: setup ## lint, format and types

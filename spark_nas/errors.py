@@ -26,6 +26,10 @@ class SparkNasError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: one line, as on the command line; where it was raised helps nobody to mend it."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(SparkNasError):
     """Bad input: the message names the value and the remedy in one line."""

@@ -1,5 +1,6 @@
-"""How a search ends in order before its work is done: on SIGTERM, when its time is up, or when its lease is lost; in a
-notebook also when its cell is interrupted.
+"""How a search ends in order before its work is done: on SIGTERM, when its time is up, or when its lease is lost.
+
+In a notebook also when its cell is interrupted.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from spark_nas.commands.runs import Run, add_run_argument
 from spark_nas.commands.search import commands
 from spark_nas.errors import ConfigError, OptionError
 from spark_nas.report.leaderboard import incumbent, print_leaderboard
-from spark_nas.report.page import render
 from spark_nas.report.view import RunView
 
 PAGE = "report/report.html"
@@ -32,14 +31,17 @@ def execute(arguments: argparse.Namespace) -> int:
     retrained = view.retrained or {}
     if "test_accuracy" in retrained:
         print(f"Test accuracy of the retrained winner: {100 * retrained['test_accuracy']:.2f} %")
-    print(f"Report: {write_report(run, view, max(20, arguments.top))}")
+    print(f"Report: {write_report(run, view, max(20, arguments.top))[0]}")
     return 0
 
 
-def write_report(run: Run, view: RunView, top: int) -> str:
-    """Write the page into the run's folder; returns where it is."""
-    run.files.write(PAGE, render(view, top=top).encode())
-    return f"{run.files.root}/{PAGE}"
+def write_report(run: Run, view: RunView, top: int) -> tuple[str, str]:
+    """Write the page into the run's folder; returns where it is, and the page."""
+    from spark_nas.report.page import render  # needs plotly, of which `view_of` knows nothing
+
+    page = render(view, top=top)
+    run.files.write(PAGE, page.encode())
+    return f"{run.files.root}/{PAGE}", page
 
 
 def view_of(run: Run) -> RunView:
@@ -48,9 +50,7 @@ def view_of(run: Run) -> RunView:
     best = incumbent(results)
     graph = None
     if best is not None:
-        with contextlib.suppress(
-            ConfigError
-        ):  # a space of one's own, whose code is elsewhere: only its picture is lost
+        with contextlib.suppress(ConfigError):  # the space is one's own, its code elsewhere: only the picture is lost
             graph = run.experiment.space.graph(best.job.trial.architecture, best.job.trial.recipe)
     retrained = run.retrained()
     if retrained is not None and (best is None or retrained["trial_id"] != best.job.trial.trial_id):

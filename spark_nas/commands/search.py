@@ -12,6 +12,7 @@ from spark_nas import driver, provenance
 from spark_nas.assemble import Parts, assemble, load_experiment
 from spark_nas.commands.endings import Ending, add_ending_arguments
 from spark_nas.commands.runs import run_files
+from spark_nas.config import Experiment
 from spark_nas.engines.task import versions
 from spark_nas.errors import SearchFailed
 from spark_nas.report.leaderboard import incumbent, print_leaderboard
@@ -54,9 +55,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Search, and print the leaderboard."""
     experiment = load_experiment(arguments.experiment, arguments.set)
     run_id = arguments.run_id or experiment.name
-    files = run_files(arguments.output, run_id, experiment.storage)
-    require_answer(files)  # before the data are opened, which may lie in the same store
-    parts = assemble(experiment)
+    parts, files = opened(experiment, arguments.output, run_id)
     results = search(
         parts,
         files,
@@ -68,6 +67,13 @@ def execute(arguments: argparse.Namespace) -> int:
     print_leaderboard(RunView(run_id, {}, results))
     print(f"Run: {files.root}")
     return 0
+
+
+def opened(experiment: Experiment, output: str, run_id: str) -> tuple[Parts, Files]:
+    """The objects of an experiment, and the files of its run. Raises what is wrong with data or output."""
+    files = run_files(output, run_id, experiment.storage)
+    require_answer(files)  # before the data are opened, which may lie in the same store
+    return assemble(experiment), files
 
 
 def search(

@@ -180,10 +180,13 @@ class Launcher:
         return Landing(landed, tuple(assignment for assignment in everything if assignment.job.key in waiting))
 
     def _run(self, board: Batches, careful: bool) -> list[str]:
-        """One stage, one partition a batch, one action."""
-        feed: Feed = FixedBatches.pack(board, careful=careful, seconds=self._seconds)
         jobs = sum(map(len, board))
         _label(self._session, self._group, f"{self._description}: {jobs} job{'s' * (jobs != 1)}")
+        return self._collect(board, careful)
+
+    def _collect(self, board: Batches, careful: bool) -> list[str]:
+        """One stage, one partition a batch, one action."""
+        feed: Feed = FixedBatches.pack(board, careful=careful, seconds=self._seconds)
         table = self._session.range(0, len(board), 1, len(board))
         rows = table.mapInArrow(partial(run_partition, self._payload, feed), RESULT_SCHEMA, **self._more).collect()
         return [row[0] for row in rows]

@@ -147,10 +147,9 @@ def run_job(
 ) -> Result:
     """The result of a job; never raises, save for KeyboardInterrupt.
 
-    `completed` is committed (with a store), `failed` is the job's own failure, `lost` means that the store could
-    not be reached or the machine failed: the driver submits the job again. In an `expendable` process (by default:
-    one that runs a Spark task) a job that hangs beyond its time limit ends with the process, as a committed failure.
-    `careful` commits a job however short it was, as it does any attempt but the first.
+    `completed` is committed (with a store), `failed` is the job's own failure, `lost` means that the store or the
+    machine failed: the driver submits the job again. In an `expendable` process (by default: a Spark task's) a job that
+    hangs beyond its limit ends with the process, as a committed failure. `careful` commits even the shortest job.
     """
     limits = limits or Limits()
     workspace = JobWorkspace(job, store, limits, place)
@@ -170,19 +169,19 @@ def run_job(
         with guard(limits.seconds if expendable else None, limits.patience, last_words):
             outcome = evaluator.evaluate(job, workspace)
         completed = result("completed", outcome)
-        if store is None or not (careful or attempt > 1 or _deserves_commit(completed, workspace, limits)):
-            return completed
-        return _reach(store.commit, completed, workspace.checkpoint)
+        return completed if store is None else _commit(store, completed, workspace, limits, careful or attempt > 1)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the job's edge: the only broad catch. Native code may raise anything
         return result(*_verdict(error))
 
 
-def _deserves_commit(result: Result, workspace: JobWorkspace, limits: Limits) -> bool:
-    """Whether losing the job before its row is written would cost more than the commit, or a checkpoint needs it."""
+def _commit(store: JobStore, result: Result, workspace: JobWorkspace, limits: Limits, careful: bool) -> Result:
+    """Commit, unless running the job again would cost less and it leaves nothing; the winner's result."""
     traces = workspace.checkpoint is not None or workspace.has_traces
-    return traces or result.seconds >= limits.commit_seconds
+    if careful or traces or result.seconds >= limits.commit_seconds:
+        return _reach(store.commit, result, workspace.checkpoint)
+    return result
 
 
 def _verdict(error: BaseException) -> tuple[Status, None, str]:

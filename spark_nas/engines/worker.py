@@ -115,7 +115,7 @@ def run_partition(payload: Payload, feed: Feed, rows: Iterator[pa.RecordBatch]) 
     # The input is drained before anything else: PySpark throws a Python worker away, and with it torch, the CUDA
     # context and all cached data, whose task has not read its input to the end.
     partitions = [number for batch in rows for number in batch.column(0).to_pylist()]
-    evaluator, store, limits, require_gpu = _unpickle(payload.pickled)
+    evaluator, store, limits, require_gpu = unpickle(payload.pickled)
     place = place_of_task(require_gpu)
 
     def work(job: Job, attempt: int) -> Result:
@@ -145,7 +145,8 @@ def retries() -> int:
 
 
 @lru_cache(maxsize=2)
-def _unpickle(pickled: bytes) -> tuple[Evaluator, JobStore | None, Limits, bool]:
+def unpickle(pickled: bytes) -> tuple[Evaluator, JobStore | None, Limits, bool]:
+    """What a payload holds: evaluator, store, limits, and whether a GPU is required."""
     from pyspark import cloudpickle
 
     evaluator, store, limits, require_gpu = cloudpickle.loads(pickled)

@@ -124,7 +124,7 @@ def _train_epoch(lesson: Lesson, method: Method, course: Course, epoch: int, val
         rate = learning_rate(options, lesson.epochs, course.horizon) * feed.share(batch.x)
         set_learning_rate(lesson.optimiser, rate)
         method.step(lesson, batch, valid)
-        loss, logits = loss_of(lesson.network, own, method.gates(), options)
+        loss, logits = loss_of(lesson.network, own, parallel.spread(method.gates()), options)
         value = parallel.mean(loss.detach()).item()
         if not math.isfinite(value):
             raise Diverged(f"training loss became {value} in epoch {epoch + 1}, step {step + 1} of {steps}")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -85,12 +85,27 @@ def replicas(network: nn.Module, gates: Gates | None) -> tuple[Network, Gates | 
         return network, gates
     weights = dict(network.named_parameters())
     # One function for all: their gradients are averaged in one go, and only where somebody asks for any.
-    spread: dict[str, Any] = dict(zip(weights, _spread(tuple(weights.values())), strict=True))
+    averaged: dict[str, Any] = dict(zip(weights, _spread(tuple(weights.values())), strict=True))
 
     def run(x: Tensor, gates: Gates | None) -> Any:  # noqa: ANN401 - whatever the network answers
-        return functional_call(network, spread, (x, gates))
+        return functional_call(network, averaged, (x, gates))
 
-    return run, None if gates is None else _spread_gates(gates)
+    return run, spread(gates)
+
+
+def spread(gates: Gates | None) -> Gates | None:
+    """The gates, those that learn with a gradient that is the mean over processes."""
+    if gates is None or not grouped():
+        return gates
+    weights = [_weight(gate) for options in gates.values() for gate in options.values()]
+    averaged = iter(_spread([weight for weight in weights if weight is not None]))
+
+    def rewired(gate: Any) -> Any:  # noqa: ANN401 - a gate is whatever a method makes it
+        if _weight(gate) is None:
+            return gate
+        return Probe(next(averaged)) if isinstance(gate, Probe) else next(averaged)  # type: ignore[arg-type]
+
+    return {choice: {o: rewired(gate) for o, gate in options.items()} for choice, options in gates.items()}
 
 
 def mean(value: Tensor) -> Tensor:
@@ -175,20 +190,6 @@ def _mapped(function: Callable[..., Any], values: Sequence[Tensor | None]) -> tu
     there = [value for value in values if value is not None]
     found = iter(function(*there) if there else ())
     return tuple(None if value is None else next(found) for value in values)
-
-
-def _spread_gates(gates: Gates) -> Mapping[str, Mapping[str, Any]]:
-    """Those that learn, spread in one go."""
-    weights = [_weight(gate) for options in gates.values() for gate in options.values()]
-    spread = iter(_spread([weight for weight in weights if weight is not None]))
-
-    def rewired(gate: Any) -> Any:  # noqa: ANN401 - a gate is whatever a method makes it
-        if _weight(gate) is None:
-            return gate
-        weight = next(spread)
-        return Probe(weight) if isinstance(gate, Probe) and weight is not None else weight
-
-    return {choice: {o: rewired(gate) for o, gate in options.items()} for choice, options in gates.items()}
 
 
 def _weight(gate: Any) -> Tensor | None:  # noqa: ANN401

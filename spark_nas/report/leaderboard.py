@@ -101,7 +101,7 @@ def print_leaderboard(view: RunView, n: int = 10, stream: IO[str] | None = None)
     if not rows:
         console.print("no trial completed", markup=False)
         return
-    headings, cells = _cells(view, rows)
+    headings, cells = as_text(view, rows)
     if not console.is_terminal:
         console.file.write(aligned(headings, cells, _WORDS))
         return
@@ -117,7 +117,8 @@ def print_leaderboard(view: RunView, n: int = 10, stream: IO[str] | None = None)
 _WORDS = ("architecture", "recipe")
 
 
-def _cells(view: RunView, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def as_text(view: RunView, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Headings, and a line of cells for each row."""
     metric = view.metric
     headings = ["rank", "trial", "loss", *([metric] if metric else []), view.unit, "bracket", "rung", "seconds"]
     headings += [words for words in _WORDS if any(getattr(row, words) for row in rows)]

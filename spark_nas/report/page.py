@@ -22,18 +22,19 @@ from spark_nas.report.tables import escape
 from spark_nas.report.template import PAGE, SCRIPT, STYLE
 from spark_nas.report.view import RunView, duration, number
 
-_FIGURES: tuple[tuple[str, Callable[[RunView], Drawn]], ...] = (
+FIGURES: tuple[tuple[str, Callable[[RunView], Drawn]], ...] = (
     ("Incumbent", incumbents.draw),
     ("Learning curves", curves.draw),
     ("Rungs", occupancy.draw),
     ("Workers", timeline.draw),
     ("Recipes", recipes.draw),
 )
+"""What the page shows: a short name, and what draws it."""
 
 
 def render(view: RunView, *, top: int = 20) -> str:
     """The whole page as text (UTF-8); `top` is the length of the leaderboard."""
-    drawn = [(short, draw(view)) for short, draw in _FIGURES]
+    drawn = [(short, draw(view)) for short, draw in FIGURES]
     sections = [(figure.name, short, _figure_section(view, figure)) for short, figure in drawn]
     sections.append(("best", "Best network", _best_section(view)))
     sections.append(("leaderboard", "Leaderboard", _section("leaderboard", "Leaderboard", _leaderboard(view, top))))

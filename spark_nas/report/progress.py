@@ -1,4 +1,4 @@
-"""The progress of a search as it runs: live bars on a terminal, single lines in a log that is none.
+"""The progress of a search as it runs: live bars on a terminal, single lines in a log that is none, both in a notebook.
 
 A log gets one line a round (several jobs, after which nothing flies); where rounds have one job or do not end, as in
 asynchronous search, one line for every twentieth of the jobs, at most one a second and at least one every half minute.
@@ -18,6 +18,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from spark_nas.report.leaderboard import order
+from spark_nas.report.notebook import NotebookBar, in_notebook
 from spark_nas.report.view import duration
 from spark_nas.search.records import Job, JobKey, Result
 
@@ -54,9 +55,12 @@ class Progress:
         self._done = self._failed = self._spent = self._in_round = self._last_done = 0
         self._best: Result | None = None
         self._began = self._last_line = clock()
-        self._live: _LiveBars | None = None
-        if self._console.is_terminal:
+        self._live: _LiveBars | NotebookBar | None = None
+        self._logs = not self._console.is_terminal
+        if not self._logs:
             self._live = _LiveBars(self._console, total_jobs)
+        elif stream is None and in_notebook():
+            self._live = NotebookBar(total_jobs, clock)
 
     def on_asked(self, jobs: Sequence[Job]) -> None:
         """Jobs were handed out."""
@@ -82,7 +86,7 @@ class Progress:
         if result.usable and (self._best is None or order(result) < order(self._best)):
             self._best = result
         self._refresh()
-        if self._live is None and self._line_is_due():
+        if self._logs and self._line_is_due():
             self._line(self.status())
 
     def on_done(self) -> None:
@@ -90,7 +94,7 @@ class Progress:
         if self._live is not None:
             self._refresh()
             self._live.stop()
-        else:
+        if self._logs:
             self._line(f"search ended: {self.status()}, after {duration(self._clock() - self._began)}")
 
     def status(self) -> str:

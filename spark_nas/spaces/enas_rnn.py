@@ -61,9 +61,9 @@ class EnasRnn(RecurrentOptions):
     hidden: int = 720
     """Units of a state."""
     dropout_between: float = 0.0
-    """Of the embedded tokens, once more: the mask that the paper has between layers."""
+    """Of the vectors between the embedding and the cell: a second mask, as in the release."""
     dropout_embedding: float = 0.25
-    """Of whole words, wherever they stand."""
+    """Of whole words: a word is dropped everywhere in a batch or nowhere."""
     nodes: int = NODES
     """N of the cell; the paper's 12, or fewer for small experiments."""
 

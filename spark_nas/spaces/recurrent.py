@@ -58,15 +58,15 @@ class RecurrentOptions:
     embedding: int = 0
     """Units of a token's vector; 0 is as many as `hidden`. Where they differ, a matrix leads from state to decoder."""
     dropout_output: float = 0.75
-    """Of the states before the decoder."""
+    """Of the states that the decoder reads."""
     dropout_hidden: float = 0.25
-    """Of the state that a window begins with."""
+    """Of the states that a matrix of the cell reads."""
     dropout_input: float = 0.75
-    """Of the embedded tokens that enter the cell."""
+    """Of the vectors that the cell reads."""
     dropout_between: float = 0.2
-    """Of the embedded tokens, once more: the mask that the paper has between layers."""
+    """Of the vectors between the embedding and the cell: a second mask, as in the release."""
     dropout_embedding: float = 0.1
-    """Of whole words, wherever they stand."""
+    """Of whole words: a word is dropped everywhere in a batch or nowhere."""
 
     def __post_init__(self) -> None:
         self.scale({})

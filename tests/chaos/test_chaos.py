@@ -1,6 +1,6 @@
 """Whatever is killed, and whenever: nothing committed is lost, trained again or told twice, and every run ends.
 
-One run of two kinds here; `make chaos` makes CHAOS_RUNS of each of four (13, which is 52 in all).
+One run of two kinds here; `make chaos` makes CHAOS_RUNS of each of five (13, which is 65 in all).
 """
 
 from __future__ import annotations
@@ -29,10 +29,24 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(3600)]
 RUNS = int(os.environ.get("CHAOS_RUNS", "1"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
-ENGINES = {"hyperband": "spark_rounds", "asha": "spark_async"}
+ENGINES = {"hyperband": "spark_rounds", "asha": "spark_async", "one_shot": "spark_rounds"}
 SCHEDULERS = {
     "hyperband": {"name": "hyperband", "max_resource": 9, "eta": 3},
     "asha": {"name": "asha", "max_resource": 9, "eta": 3, "trials": 18},
+    "one_shot": {
+        "name": "one_shot",
+        "supernets": {"name": "full_training", "trials": 2, "max_resource": 4},
+        "candidates": 12,
+        "finalists": 3,
+        "retrain": {"name": "full_training", "trials": None, "max_resource": 2},
+    },
+}
+SPACES = {
+    "one_shot": {"space": {"name": "nas_bench_201", "channels": 4, "cells": 1}, "method": "gaea"},
+}
+DEFAULT_SPACE = {
+    "space": {"name": "mlp", "max_layers": 2, "max_units": 32},
+    "recipe": {"learning_rate": {"float": [1e-3, 1e-1], "log": True}},
 }
 
 
@@ -65,8 +79,7 @@ def experiment(
     )
     file = folder / f"{scheduler}-{'cluster' if cluster else 'alone'}.yaml"
     sections = {
-        "space": {"name": "mlp", "max_layers": 2, "max_units": 32},
-        "recipe": {"learning_rate": {"float": [1e-3, 1e-1], "log": True}},
+        **SPACES.get(scheduler, DEFAULT_SPACE),
         "scheduler": SCHEDULERS[scheduler],
         "evaluator": {"name": "training", "optimizer": "adam"},
         "engine": engine,
@@ -113,7 +126,7 @@ def commits(files: Files) -> Mapping[JobKey, Result]:
 
 
 @pytest.mark.parametrize("number", range(RUNS))
-@pytest.mark.parametrize("scheduler", ["hyperband", "asha"] if RUNS > 1 else ["hyperband"])
+@pytest.mark.parametrize("scheduler", ["hyperband", "asha", "one_shot"] if RUNS > 1 else ["hyperband"])
 def test_on_a_disk(scheduler: str, number: int, cluster: Cluster, digits: Path, tmp_path: Path):
     torment(tmp_path, scheduler, number, cluster, str(digits), str(tmp_path / "runs"))
 
@@ -150,7 +163,7 @@ def torment(
     story = Monkey(file, output, trace, environment or {}).torment("run", SEED * 1000 + number, kills=KILLS)
     print(f"{scheduler} {number}: killed {dict(story.killed)}, exit codes {story.exits}, {story.seconds:.0f} s")
     results = check(f"{output}/run", trace)
-    if scheduler == "hyperband":
+    if ENGINES[scheduler] == "spark_rounds":
         assert table(results) == undisturbed(folder, scheduler, data)
     assert story.killed.total() > 0
 

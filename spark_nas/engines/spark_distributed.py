@@ -1,0 +1,187 @@
+"""One supernet over several executors, data-parallel: each by pyspark's TorchDistributor; all else as rounds.
+
+For a supernet that is too slow, or too large in its batches, for one GPU. Where several supernets are trained, one a
+GPU (`spark_rounds`) uses the same GPUs better, as nothing is exchanged.
+
+A supernet is a barrier stage of so many tasks, which start together or not at all, one supernet after another. Its
+result returns as JSON through Spark, and what a rank commits, resumes and loses is the business of `ranks`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spark_nas.engines.launcher import Batches, Launcher
+from spark_nas.engines.limits import Limits
+from spark_nas.engines.ranks import run_rank
+from spark_nas.engines.session import is_connect, slots_of, stop_session
+from spark_nas.engines.spark_errors import is_python_error
+from spark_nas.engines.spark_rounds import SparkRounds, SparkRoundsEngine
+from spark_nas.engines.worker import Assignment, Payload
+from spark_nas.errors import ClusterError, OptionError
+from spark_nas.search.protocols import Evaluator, JobStore
+from spark_nas.search.records import Job, Result
+from spark_nas.search.wire import job_to_json
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_TURN_SECONDS = 0.5
+"""For so long a supernet is waited for, before it is looked at the rounds that are in flight as well."""
+_IGNORE_SSL = "pytorch.spark.distributor.ignoreSsl"
+_TASK_GPUS = "spark.task.resource.gpu.amount"
+
+
+@dataclass(frozen=True)
+class SparkDistributed(SparkRounds):
+    """Options of the engine that trains a supernet by several processes."""
+
+    processes: int = 2
+    """Spark tasks, and so GPUs where they have any, that train a supernet together. Numbers differ from those of one
+    process where a network has batch norms, or a batch that cannot be divided."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.processes < 1:
+            raise OptionError("processes", self.processes, "give at least 1")
+        if self.spark.remote is not None:
+            raise OptionError("remote", self.spark.remote, "spark_distributed needs a session of its own: use master")
+        if self.spark.profile is not None:
+            remedy = "TorchDistributor knows no profile: set spark.task.cpus and spark.task.resource.gpu.amount"
+            raise OptionError("profile", self.spark.profile, remedy)
+
+    def build(
+        self, evaluator: Evaluator, store: JobStore | None = None, spark: SparkSession | None = None
+    ) -> SparkDistributedEngine:
+        """The engine, in the given session or the one that `self.spark` opens.
+
+        Raises ClusterError where the cluster cannot run so many tasks at once, or would never start them together;
+        OptionError for an evaluator that does not train by several processes.
+        """
+        if not hasattr(evaluator, "join"):
+            name = type(evaluator).__name__
+            raise OptionError("processes", self.processes, f"{name} evaluates in one process only: use spark_rounds")
+        session, ours = (spark, False) if spark is not None else self.spark.open()
+        try:
+            check_barrier(session, self.processes, self.spark.wait_seconds)
+            return SparkDistributedEngine(evaluator, self, store=store, session=session, ours=ours)
+        except BaseException:
+            if ours:
+                stop_session(session)
+            raise
+
+
+def check_barrier(session: SparkSession, processes: int, wait_seconds: float) -> None:
+    """Refuse a session in which a barrier stage of so many tasks would never start, or not as meant.
+
+    Raises ClusterError, after `wait_seconds` where executors are missing.
+    """
+    if is_connect(session):
+        raise ClusterError("spark_distributed: needs a session with a SparkContext: Spark Connect does not tell slots")
+    if _is_true(session, "spark.dynamicAllocation.enabled"):
+        raise ClusterError(
+            "spark.dynamicAllocation.enabled: 'true': start Spark with it set to false and the executors it needs: "
+            "Spark starts no tasks together (a barrier stage) on a cluster that grows"
+        )
+    if _is_true(session, "spark.ssl.enabled") and not _is_true(session, _IGNORE_SSL):
+        raise ClusterError(
+            f"spark.ssl.enabled: 'true': gradients travel between executors unencrypted: set {_IGNORE_SSL} to true "
+            "where that network is private, or use spark_rounds"
+        )
+    gpus = float(_setting(session, _TASK_GPUS) or 0)
+    if gpus not in (0, 1):
+        raise ClusterError(f"{_TASK_GPUS}: {gpus:g}: set it to 1: processes that train together have a GPU each")
+    try:
+        slots_of(session, processes, wait_seconds)
+    except ClusterError as error:
+        reason = str(error).removeprefix(f"slots: {processes}: ")
+        raise ClusterError(f"processes: {processes}: a supernet needs as many slots at once: {reason}") from None
+
+
+class SparkDistributedEngine(SparkRoundsEngine):
+    """Jobs whose architecture is all open are trained by several processes, one job after another; others in rounds."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        options: SparkDistributed,
+        *,
+        store: JobStore | None,
+        session: SparkSession,
+        ours: bool,
+    ) -> None:
+        super().__init__(evaluator, options, store=store, session=session, ours=ours)
+        limits = Limits(options.time_limit, options.checkpoint_seconds)
+        payload = Payload.pack(evaluator, store, limits, options.require_gpu)
+        self._together = TogetherLauncher(session, payload, store, processes=options.processes)
+        self._supernets = 0
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Start the jobs; supernets stand in line."""
+        for job in filter(is_supernet, jobs):
+            self._together.launch([[Assignment(job, self._attempts.next(job))]])
+            self._supernets += 1
+        super().submit([job for job in jobs if not is_supernet(job)])
+
+    def wait(self, timeout: float | None = None) -> list[Result]:
+        """The result of the next supernet, or those of the next stage. Raises as that of `spark_rounds`."""
+        if not self._supernets:
+            return super().wait(timeout)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        turn = _TURN_SECONDS if self._flying else math.inf
+        while True:
+            left = min(turn, max(0.0, end - time.monotonic()))
+            landing = self._together.landing(None if left == math.inf else left)
+            if landing is not None:
+                self._supernets -= 1
+                return list(landing.results)
+            results = super().wait(0.0) if self._flying else []
+            if results or time.monotonic() >= end:
+                return results
+
+    def close(self) -> None:
+        """Cancel what runs, and end its processes; stop Spark if it was started here."""
+        self._supernets = 0
+        self._together.close()
+        super().close()
+
+
+class TogetherLauncher(Launcher):
+    """Flies a single job at a time, by several processes."""
+
+    def __init__(self, session: SparkSession, payload: Payload, store: JobStore | None, *, processes: int) -> None:
+        self._processes = processes
+        self._use_gpu = bool(_setting(session, _TASK_GPUS))
+        self._cpus = int(_setting(session, "spark.task.cpus") or 1)
+        super().__init__(session, payload, store, threads=1, description=f"spark_nas, {processes} processes")
+
+    def _collect(self, board: Batches, careful: bool) -> list[str]:
+        """One barrier stage, one job."""
+        from pyspark.ml.torch.distributor import TorchDistributor
+
+        [[(job, attempt)]] = board
+        distributor = TorchDistributor(self._processes, local_mode=False, use_gpu=self._use_gpu)
+        result: Any = distributor.run(run_rank, self._payload.pickled, job_to_json(job), attempt, self._cpus)
+        return [str(result)]
+
+    def _is_hopeless(self, error: Exception) -> bool:
+        # A rank that dies is an error of Python's in TorchDistributor's own function.
+        died = is_python_error(error) and "TorchDistributor failed" in str(error)
+        return not died and super()._is_hopeless(error)
+
+
+def is_supernet(job: Job) -> bool:
+    """Whether a job trains a network all of whose choices are open (or that has none)."""
+    return job.resource > 0 and not job.trial.architecture
+
+
+def _is_true(session: SparkSession, key: str) -> bool:
+    return (_setting(session, key) or "false").lower() == "true"
+
+
+def _setting(session: SparkSession, key: str) -> str | None:
+    return session.sparkContext.getConf().get(key)
