@@ -128,7 +128,7 @@ class SparkAsync:
                 seconds=self.batch_seconds or None,
                 sparing=self.commit_seconds > 0,
             )
-            batching = AutoBatch(self.batch_seconds / line, self.max_batch)
+            batching = AutoBatch(self.batch_seconds, self.max_batch)
             return BatchingEngine(session, launcher, batching, slots=slots, line=line, ours=ours)
         lookahead = Lookahead(slots, self.batch_seconds, self.max_batch)
         terms = Terms(self.idle_seconds, self.lease_seconds, self.silence_seconds, _GATHER_SECONDS)
