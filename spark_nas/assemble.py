@@ -37,6 +37,7 @@ COMPONENTS: Components = {
         "wide_resnet": "spark_nas.spaces.wide_resnet:WideResNet",
     },
     "sampler": {
+        "given": "spark_nas.search.samplers.given:Given",
         "random": "spark_nas.search.samplers.random:RandomSearch",
     },
     "scheduler": {
@@ -134,7 +135,10 @@ def assemble(experiment: Experiment) -> Parts:
     if experiment.method is not None:
         evaluator = _with_method(experiment, evaluator, space)
     _check_resources(experiment, evaluator)
-    return Parts(experiment, space, build_recipes(experiment), dataset, evaluator)
+    recipes = build_recipes(experiment)
+    with _Located(experiment, "sampler"):
+        experiment.sampler.build(space, recipes, 1)
+    return Parts(experiment, space, recipes, dataset, evaluator)
 
 
 def _with_method(experiment: Experiment, evaluator: Any, space: SearchSpace) -> Evaluator:

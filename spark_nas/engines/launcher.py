@@ -21,7 +21,15 @@ from spark_nas.engines.bounded import bounded
 from spark_nas.engines.connect import check_answers
 from spark_nas.engines.profiles import map_arguments
 from spark_nas.engines.session import is_connect
-from spark_nas.engines.spark_errors import FAILED_TASK, is_gone, is_python_error, is_refused, is_sparks, trouble
+from spark_nas.engines.spark_errors import (
+    FAILED_TASK,
+    FAILED_TOGETHER,
+    is_gone,
+    is_python_error,
+    is_refused,
+    is_sparks,
+    trouble,
+)
 from spark_nas.engines.task import describe
 from spark_nas.engines.worker import NOT_STARTED, RESULT_SCHEMA, Assignment, Feed, FixedBatches, Payload, run_partition
 from spark_nas.errors import ClusterError, ClusterLost, SparkNasError
@@ -225,7 +233,7 @@ class Launcher:
 
 
 def _lost(job: Job, attempt: int, error: Exception) -> Result:
-    reason = FAILED_TASK.search(str(error))
+    reason = FAILED_TASK.search(str(error)) or FAILED_TOGETHER.search(str(error))
     what = f"Spark gave its task up ({reason[0]})" if reason else "its Spark job ended"
     return Result(job, "lost", error=f"{what}: {describe(error)}", attempt=attempt)
 

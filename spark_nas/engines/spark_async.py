@@ -54,7 +54,8 @@ class SparkAsync:
     silence_seconds: float = 60.0
     """A session of which nothing is heard for so long is given up, and its jobs go to others. With the channel."""
     batch_seconds: float = 1.0
-    """How much work a session may be given at once: short jobs in batches, longer ones alone. 0: always one job."""
+    """How much work a session may be given at once: short jobs in batches, longer ones alone. 0: always one job.
+    Without the channel, and where `slots` are all of the cluster's, the next batch is in line behind it."""
     max_batch: int = 1000
     """The most jobs that a session is given at once."""
     time_limit: float | None = None

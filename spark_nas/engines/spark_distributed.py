@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spark_nas.engines.launcher import Batches, Launcher
 from spark_nas.engines.limits import Limits
-from spark_nas.engines.ranks import run_rank
 from spark_nas.engines.session import is_connect, slots_of, stop_session
-from spark_nas.engines.spark_errors import is_python_error
 from spark_nas.engines.spark_rounds import SparkRounds, SparkRoundsEngine
 from spark_nas.engines.worker import Assignment, Payload
 from spark_nas.errors import ClusterError, OptionError
@@ -161,17 +159,39 @@ class TogetherLauncher(Launcher):
 
     def _collect(self, board: Batches, careful: bool) -> list[str]:
         """One barrier stage, one job."""
+        from pyspark import SparkFiles
         from pyspark.ml.torch.distributor import TorchDistributor
 
         [[(job, attempt)]] = board
         distributor = TorchDistributor(self._processes, local_mode=False, use_gpu=self._use_gpu)
-        result: Any = distributor.run(run_rank, self._payload.pickled, job_to_json(job), attempt, self._cpus)
+        folders, names = (SparkFiles.getRootDirectory(), "."), self._session.sparkContext._python_includes or ()
+        rank = shipped([f"{folder}/{name}" for folder in folders for name in names])
+        result: Any = distributor.run(rank, self._payload.pickled, job_to_json(job), attempt, self._cpus)
         return [str(result)]
 
     def _is_hopeless(self, error: Exception) -> bool:
-        # A rank that dies is an error of Python's in TorchDistributor's own function.
-        died = is_python_error(error) and "TorchDistributor failed" in str(error)
-        return not died and super()._is_hopeless(error)
+        # A rank that dies is an error of Python's, in TorchDistributor's own function.
+        return "TorchDistributor failed" not in str(error) and super()._is_hopeless(error)
+
+
+def shipped(paths: Sequence[str]) -> Callable[..., str]:
+    """`run_rank`, for a process that does not know of the files shipped to the executors (`--py-files`).
+
+    TorchDistributor starts it below the Python worker, which has put them on its own path only. On executors they
+    are in the working folder; in local mode, in one of the driver's.
+    """
+
+    # A function inside of another travels by value: what it takes to find the package cannot be in the package.
+    def find_and_run(*args: Any) -> str:  # noqa: ANN401 - those of run_rank
+        import os
+        import sys
+
+        sys.path[:0] = [os.path.abspath(path) for path in paths if os.path.exists(path)]
+        from spark_nas.engines.ranks import run_rank
+
+        return run_rank(*args)
+
+    return find_and_run
 
 
 def is_supernet(job: Job) -> bool:

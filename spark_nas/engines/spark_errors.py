@@ -11,6 +11,8 @@ import re
 from spark_nas.errors import ClusterError, ClusterLost, SparkNasError
 
 FAILED_TASK = re.compile(r"Task (\d+) in stage \S+ failed")
+FAILED_TOGETHER = re.compile(r"barrier task \S+, \d+\) finished unsuccessfully")
+"""A stage of tasks that run together ends with any of them."""
 
 _GONE_WORDS = (
     "SparkContext was shut down",

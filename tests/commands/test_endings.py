@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -52,3 +53,30 @@ def test_a_watcher_gives_further_reasons():
 def test_no_time_is_refused():
     with pytest.raises(OptionError, match="time_budget"):
         Ending(time_budget=0)
+
+
+class Impatient(Ending):
+    """Waits no longer than its grace."""
+
+    _LATER = 0.0
+
+
+def test_without_a_grace_sigint_is_what_it_was():
+    before = signal.getsignal(signal.SIGINT)
+    with Ending():
+        assert before is signal.getsignal(signal.SIGINT)
+
+
+def test_the_first_sigint_is_a_reason_and_the_second_ends_the_block():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Ending(grace=60) as ending:
+        signal.raise_signal(signal.SIGINT)
+        assert "interrupted" == ending.reason()
+        signal.raise_signal(signal.SIGINT)
+    assert before is signal.getsignal(signal.SIGINT)
+
+
+def test_what_does_not_end_within_its_grace_is_ended():
+    with pytest.raises(KeyboardInterrupt), Impatient(grace=0.01):
+        signal.raise_signal(signal.SIGINT)
+        threading.Event().wait(60)

@@ -27,9 +27,16 @@ class Pair:
 
     def run(self, part: Part, *args: object) -> tuple[Any, Any]:
         """Both answers, this process's first; an exception is an answer."""
+        return self._both(_joined, part, args)
+
+    def launch(self, part: Part, *args: object) -> tuple[Any, Any]:
+        """The same of a function without `Peers`, which joins by itself as its environment says."""
+        return self._both(_launched, part, args)
+
+    def _both(self, how: Callable[..., Any], part: Part, args: tuple[object, ...]) -> tuple[Any, Any]:
         port = free_port()
-        self._connection.send((port, part, args))
-        mine = _joined(0, port, part, args)
+        self._connection.send((how, port, part, args))
+        mine = how(0, port, part, args)
         return mine, self._connection.recv()
 
 
@@ -60,10 +67,17 @@ def launched(rank: int, port: int, size: int = 2) -> dict[str, str]:
 
 
 def _joined(rank: int, port: int, part: Part, args: tuple[object, ...]) -> Any:  # noqa: ANN401
+    def join_first() -> Any:  # noqa: ANN401
+        with join(torch.device("cpu")) as peers:
+            return part(peers, *args)
+
+    return _launched(rank, port, join_first, ())
+
+
+def _launched(rank: int, port: int, part: Part, args: tuple[object, ...]) -> Any:  # noqa: ANN401
     with patch.dict(os.environ, launched(rank, port)):
         try:
-            with join(torch.device("cpu")) as peers:
-                return part(peers, *args)
+            return part(*args)
         except Exception as error:
             return error
 
@@ -71,5 +85,5 @@ def _joined(rank: int, port: int, part: Part, args: tuple[object, ...]) -> Any: 
 def _serve(connection: Connection) -> None:
     torch.set_num_threads(1)
     while (order := connection.recv()) is not None:
-        port, part, args = order
-        connection.send(_joined(1, port, part, args))
+        how, port, part, args = order
+        connection.send(how(1, port, part, args))

@@ -74,7 +74,9 @@ def test_the_bar_is_drawn_at_most_twice_a_second_and_at_the_end(kernel: Interact
             now[0] = moment
             bar.show(done, done + 1, "", [])
         bar.stop()
-    assert ["0/1", "3/4", "4/5"] == [o.data["text/html"].split("</progress> ")[1].split(" jobs")[0] for o in shown.outputs]
+    assert ["0/1", "3/4", "4/5"] == [
+        o.data["text/html"].split("</progress> ")[1].split(" jobs")[0] for o in shown.outputs
+    ]
 
 
 def test_no_text_of_a_run_becomes_markup(kernel: InteractiveShell, make_run: MakeRun):
