@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_nas.assemble import Parts, build_recipes, load_experiment
+from spark_nas.assemble import Parts, build_recipes, load_experiment, parse_experiment
 from spark_nas.commands.search import search
 from spark_nas.report.leaderboard import incumbent
 from spark_nas.search.protocols import Dataset
@@ -56,6 +56,37 @@ def test_a_supernet_is_trained_architectures_are_scored_and_the_best_is_retraine
     assert retrained == incumbent(results)
     best = min((result for result in scores if result.job.rung == 1), key=lambda result: result.loss)
     assert best.job.trial.architecture == retrained.job.trial.architecture
+
+
+@pytest.mark.slow
+def test_recipes_of_supernets_are_searched_by_asha_and_the_best_supernet_is_scored(tmp_path: Path):
+    raw = {
+        "space": {"name": "nas_bench_201", "channels": 4, "cells": 1},
+        "recipe": {"learning_rate": {"float": [1e-3, 0.3], "log": True}},
+        "scheduler": {
+            "name": "one_shot",
+            "supernets": {"name": "asha", "trials": 4, "max_resource": 2, "eta": 2},
+            "scored": 1,
+            "candidates": 3,
+        },
+        "method": "random_sharing",
+        "evaluator": {"name": "training", "batch_size": 32},
+    }
+    experiment = parse_experiment(raw)
+    space = experiment.space.build()
+    dataset = Digits((("train", 128), ("valid", 64)))
+    evaluator = replace(experiment.evaluator.build(space, dataset, 2), method=experiment.method)
+    results = search(
+        Parts(experiment, space, build_recipes(experiment), dataset, evaluator), LocalFiles(tmp_path), "run"
+    )
+    supernets = [result for result in results if result.supernet]
+    trained = [result for result in supernets if result.job.resource == 2]
+    assert 4 == len({result.job.trial.recipe["learning_rate"] for result in supernets})
+    assert [1] * len(trained) == [len(result.curve) for result in trained]  # each went on from its first rung
+    best = min(trained, key=lambda result: (result.loss, result.job.key))
+    scores = [result for result in results if not result.supernet]
+    assert {best.job.key} == {result.job.start_from for result in scores}
+    assert {best.job.trial.recipe["learning_rate"]} == {result.job.trial.recipe["learning_rate"] for result in scores}
 
 
 @pytest.mark.parametrize("name", PAPERS)
