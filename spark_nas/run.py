@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_nas.commands import runs
 from spark_nas.commands.report import view_of, write_report
+from spark_nas.commands.retrain import headline
 from spark_nas.report.leaderboard import incumbent, leaderboard
 from spark_nas.report.notebook import leaderboard_html
 from spark_nas.report.view import RunView, number
@@ -165,8 +166,8 @@ class Run:
         if best is not None:
             after = self.view.units(best.resource)
             words.append(f"best loss {number(best.loss)} (trial {best.trial_id} after {after})")
-        if self.retrained is not None and "test_accuracy" in self.retrained:
-            words.append(f"test accuracy {self.retrained['test_accuracy']:.2%} when retrained")
+        if self.retrained is not None:
+            words.append(f"{headline(self.retrained)} when retrained")
         return ", ".join(words)
 
 

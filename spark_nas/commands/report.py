@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 
+from spark_nas.commands.retrain import headline
 from spark_nas.commands.runs import Run, add_run_argument
 from spark_nas.commands.search import commands
 from spark_nas.errors import ConfigError, OptionError
@@ -28,9 +29,8 @@ def execute(arguments: argparse.Namespace) -> int:
     run = Run(arguments.run, arguments.set)
     view = view_of(run)
     print_leaderboard(view, arguments.top)
-    retrained = view.retrained or {}
-    if "test_accuracy" in retrained:
-        print(f"Test accuracy of the retrained winner: {100 * retrained['test_accuracy']:.2f} %")
+    if view.retrained is not None:
+        print(f"The retrained winner: {headline(view.retrained)}")
     print(f"Report: {write_report(run, view, max(20, arguments.top))[0]}")
     return 0
 
@@ -56,7 +56,7 @@ def view_of(run: Run) -> RunView:
     if retrained is not None and (best is None or retrained["trial_id"] != best.job.trial.trial_id):
         retrained = None  # the search has gone on and found a better one since
     if retrained is not None and retrained["seeds"] == 1:
-        retrained = {name: value for name, value in retrained.items() if name != "test_accuracy_std"}
+        retrained = {name: value for name, value in retrained.items() if not name.endswith("_std")}
     output, run_id = run.files.root.rsplit("/", 1)
     return RunView(
         run_id=run.record["run_id"],

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +44,21 @@ def execute(arguments: argparse.Namespace) -> int:
     """Retrain, and print what the test split says."""
     run = Run(arguments.run, arguments.set)
     summary = retrain(run, arguments.epochs, arguments.seeds, time_budget=arguments.time_budget, grace=arguments.grace)
-    spread = f" ± {100 * summary['test_accuracy_std']:.2f}" if summary["seeds"] > 1 else ""
     print(
         f"Trial {summary['trial_id']} retrained for {summary['epochs']} epochs with {summary['seeds']} seed(s): "
-        f"test accuracy {100 * summary['test_accuracy']:.2f}{spread} %"
+        f"{headline(summary)}"
     )
     return 0
+
+
+def headline(summary: Mapping[str, float]) -> str:
+    """What the test split says of the retrained winner, with its spread over seeds."""
+    spread = summary["seeds"] > 1
+    if "test_perplexity" in summary:
+        deviation = f" ± {summary['test_perplexity_std']:.2f}" if spread else ""
+        return f"test perplexity {summary['test_perplexity']:.2f}{deviation}"
+    deviation = f" ± {100 * summary['test_accuracy_std']:.2f}" if spread else ""
+    return f"test accuracy {100 * summary['test_accuracy']:.2f}{deviation} %"
 
 
 def retrain(
@@ -60,7 +71,7 @@ def retrain(
     grace: float = 60.0,
     interruptible: bool = False,
 ) -> dict[str, Any]:
-    """Retrain the incumbent of a run; returns, and leaves in `retrained.json`, its test accuracy.
+    """Retrain the incumbent of a run; returns, and leaves in `retrained.json`, its test accuracy or perplexity.
 
     Raises UsageError when there is nothing to retrain, SearchFailed when no training completed, and Unfinished as
     `search` does.
@@ -86,7 +97,8 @@ def retrain(
         interruptible=interruptible,
     )
     results = sorted((result for result, _ in log.rows()), key=lambda result: result.job.key)
-    summary = _summary(best, epochs, results[: options.seeds])
+    text = parts.dataset is not None and parts.dataset.input_shape == ()
+    summary = _summary(best, epochs, results[: options.seeds], text=text)
     run.files.write(RETRAINED, json.dumps(summary, indent=2).encode())
     return summary
 
@@ -123,18 +135,20 @@ def _parts(run: Run, best: Result, epochs: int, seeds: int) -> Parts:
     return replace(parts, experiment=experiment, evaluator=evaluator)
 
 
-def _summary(best: Result, epochs: int, results: list[Result]) -> dict[str, Any]:
+def _summary(best: Result, epochs: int, results: list[Result], *, text: bool) -> dict[str, Any]:
     usable = [result for result in results if result.usable]
     if not usable:
         reason = next((r.error.splitlines()[0] for r in results if r.error), "its loss is not finite")
         raise SearchFailed(f"retraining trial {best.job.trial.trial_id} failed: {reason}")
-    accuracies = [1 - result.metrics["test_error"] for result in usable]
+    name, values = "test_accuracy", [1 - result.metrics["test_error"] for result in usable]
+    if text:
+        name, values = "test_perplexity", [math.exp(result.metrics["test_loss"]) for result in usable]
     return {
         "trial_id": best.job.trial.trial_id,
         "epochs": epochs,
         "seeds": len(usable),
-        "test_accuracy": statistics.fmean(accuracies),
-        "test_accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0,
+        name: statistics.fmean(values),
+        f"{name}_std": statistics.stdev(values) if len(values) > 1 else 0.0,
         "test_loss": statistics.fmean(result.metrics["test_loss"] for result in usable),
         "seconds": sum(result.seconds for result in usable),
     }

@@ -20,7 +20,7 @@ class Limits:
     takes 5, or a tenth of the limit where that is more."""
     commit_seconds: float = 0.0
     """A job that leaves no checkpoint and took less is not committed in the store: the driver's durable row is its
-    commit (docs/decisions/0015). 0 commits every job."""
+    commit (docs/decisions/0016). 0 commits every job."""
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not self.seconds > 0:

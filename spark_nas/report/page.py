@@ -129,7 +129,7 @@ def _cards(view: RunView, summary: Summary) -> str:
     else:
         cards.append(("main", "best validation loss", "none", "no trial completed"))
     for name, value in (view.retrained or {}).items():
-        if "accuracy" in name or len(view.retrained or {}) == 1:
+        if "accuracy" in name or "perplexity" in name or len(view.retrained or {}) == 1:
             cards.append(("main", name.replace("_", " "), _metric(name, value), "winner retrained from scratch"))
     full = f"as many as {summary.spent / view.max_resource:,.1f} full trainings" if view.max_resource else ""
     first = f"first full model after {duration(summary.first_full)}" if summary.first_full is not None else ""

@@ -130,5 +130,5 @@ def test_the_test_accuracy_is_told_unless_it_is_that_of_a_former_winner(run: Pat
     (run / "retrained.json").write_text(json.dumps({**summary, "test_accuracy": 0.98765, "test_accuracy_std": 0.0}))
     answer = command("report", run)
     assert answer.code == 0
-    assert former is ("Test accuracy of the retrained winner: 98.77 %" not in answer.out)
+    assert former is ("The retrained winner: test accuracy 98.77 %" not in answer.out)
     assert former is (re.search(r"98\.7[67]|0\.987", page(run)) is None)

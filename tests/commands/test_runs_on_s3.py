@@ -139,4 +139,4 @@ data: {{path: {digits}}}
     assert summary["test_accuracy"] > 0.3
     (folder,) = files.folders("retrain")
     assert files.below(f"retrain/{folder}").list("results")
-    assert "Test accuracy of the retrained winner" in command("report", f"{output}/small").out
+    assert "The retrained winner: test accuracy" in command("report", f"{output}/small").out

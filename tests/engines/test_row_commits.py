@@ -1,4 +1,4 @@
-"""When a job is committed by its row alone, and what is done so that nothing is lost by it (docs/decisions/0015)."""
+"""When a job is committed by its row alone, and what is done so that nothing is lost by it (docs/decisions/0016)."""
 
 from __future__ import annotations
 
