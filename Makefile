@@ -25,7 +25,7 @@ DEMO_SEARCH := search $(DEMO_CONF) --output $(DEMO_RUNS) --run-id $(DEMO_ID)
 DEMO_RETRAIN := retrain $(DEMO_RUNS)/$(DEMO_ID)
 DEMO_REPORT := report $(DEMO_RUNS)/$(DEMO_ID)
 
-.PHONY: help demo test chaos check lint format test-spark35 setup setup-spark35 java wheel archive clean distclean
+.PHONY: help demo test test-platforms test-all chaos check lint format docs test-spark35 setup setup-spark35 java wheel archive clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -43,6 +43,11 @@ test: check setup-spark35 ## checks, all tests with coverage, Spark tests again 
 
 chaos: setup ## kill drivers, executors and workers at random, over CHAOS_RUNS runs of each of five kinds (13)
 	@CHAOS_RUNS=$${CHAOS_RUNS:-13} CHAOS_KILLS=$${CHAOS_KILLS:-3} scripts/test -s tests/chaos
+
+test-platforms: setup ## the wheel and a short demo beside what platforms ship, on Spark 3.5, 4.0 and the newest; 10 minutes each
+	@scripts/try-wheel $(notdir $(basename $(wildcard requirements/platforms/*.txt)))
+
+test-all: test test-platforms chaos ## everything, for hours
 
 check: setup ## lint, format and types
 	@scripts/check
@@ -94,12 +99,23 @@ wheel: setup ## dist/spark_nas-*.whl, and the same as .zip for `spark-submit --p
 	for wheel in dist/*.whl; do cp "$$wheel" "$${wheel%-py3-none-any.whl}.zip"; done
 	ls -1 dist
 
+docs: $(VENV)/.package .docs/.installed ## the documentation's pages in docs/site; a warning is an error
+	@rm -rf docs/site
+	PYTHONPATH=.docs $(BIN)/python -m sphinx -q -E -W --keep-going -c docs -d .docs/read . docs/site
+	echo "docs/site/index.html: $$(find docs/site -name '*.html' | wc -l) pages"
+
+.docs/.installed: requirements/docs.txt $(VENV)/.requirements
+	@echo "Installing the $$(grep -c == requirements/docs.txt) pinned packages of requirements/docs.txt into .docs"
+	rm -rf .docs
+	$(PIP) install $(QUIET) --no-deps --target .docs -r requirements/docs.txt
+	touch $@
+
 archive: ## dist/environment.tar.gz for `--archives`; CONSTRAINTS, EXTRAS, PREFIX and PYTHON as scripts/archive says
 	@scripts/archive
 
 clean: ## what the tools leave behind; data, runs and environments stay
-	rm -rf build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
-	find . -name __pycache__ -not -path './.venv/*' -not -path './.spark35/*' -not -path './.java/*' -prune -exec rm -rf {} +
+	rm -rf build dist docs/site *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
+	find . -name __pycache__ -not -path './.venv/*' -not -path './.spark35/*' -not -path './.docs/*' -not -path './.java/*' -prune -exec rm -rf {} +
 
-distclean: clean ## and the environments: .venv, .spark35, .java
-	rm -rf .venv .spark35 .java
+distclean: clean ## and the environments: .venv, .spark35, .docs, .java
+	rm -rf .venv .spark35 .docs .java

@@ -39,6 +39,7 @@ from spark_nas.engines.local import Local
 from spark_nas.engines.session import Session, open_session
 from spark_nas.engines.simulated import Simulated
 from spark_nas.engines.spark_async import SparkAsync
+from spark_nas.engines.spark_distributed import SparkDistributed
 from spark_nas.engines.spark_rounds import SparkRounds
 from spark_nas.errors import SearchFailed, SparkNasError, Unfinished, UsageError
 from spark_nas.evaluation.synthetic import Synthetic
@@ -47,6 +48,7 @@ from spark_nas.evaluation.training import Training
 from spark_nas.object_store import StorageOptions
 from spark_nas.run import Best, Report, Run
 from spark_nas.search.records import CurvePoint, Job, Outcome, Proposal, Result
+from spark_nas.search.samplers.given import Given
 from spark_nas.search.samplers.random import RandomSearch
 from spark_nas.search.schedulers.asha import Asha
 from spark_nas.search.schedulers.async_hyperband import AsynchronousHyperband
@@ -67,6 +69,8 @@ from spark_nas.spaces.own import Space
 from spark_nas.spaces.proxyless import Proxyless
 from spark_nas.spaces.table import TableRows
 from spark_nas.spaces.wide_resnet import WideResNet
+from spark_nas.tracking.mlflow import Mlflow
+from spark_nas.tracking.tensorboard import TensorBoard
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -85,9 +89,11 @@ __all__ = [
     "EnasMicro",
     "EnasRnn",
     "FullTraining",
+    "Given",
     "Hyperband",
     "Job",
     "Local",
+    "Mlflow",
     "Mlp",
     "NasBench201",
     "OneShot",
@@ -105,6 +111,7 @@ __all__ = [
     "Simulated",
     "Space",
     "SparkAsync",
+    "SparkDistributed",
     "SparkNasError",
     "SparkRounds",
     "StoppingAsha",
@@ -113,6 +120,7 @@ __all__ = [
     "Synthetic",
     "TableRows",
     "Tabular",
+    "TensorBoard",
     "Training",
     "Unfinished",
     "UsageError",
@@ -141,6 +149,7 @@ def search(
     evaluator: object = None,
     engine: object = None,
     data: object = None,
+    tracking: object = None,
     seed: int | None = None,
     budget: Budget | None = None,
     retrain: Retrain | None = None,
@@ -159,7 +168,8 @@ def search(
     """
     sections = {"space": space, "recipe": recipe, "sampler": sampler, "scheduler": scheduler, "method": method}
     sections |= {"evaluator": evaluator, "engine": engine, "data": data, "seed": seed, "budget": budget}
-    checked = compose(experiment, {**sections, "retrain": retrain, "storage": storage}, spark)
+    sections |= {"retrain": retrain, "storage": storage, "tracking": tracking}
+    checked = compose(experiment, sections, spark)
     name = run_id or checked.name
     parts, files = searching.opened(checked, str(output), name)
     limits: dict[str, Any] = {"time_budget": time_budget, "grace": grace, "keep_checkpoints": keep_checkpoints}

@@ -76,6 +76,10 @@ COMPONENTS: Components = {
     "data": {
         "shards": "spark_nas.data.dataset:ShardedData",
     },
+    "tracking": {
+        "mlflow": "spark_nas.tracking.mlflow:Mlflow",
+        "tensorboard": "spark_nas.tracking.tensorboard:TensorBoard",
+    },
 }
 
 _TRIED = 32

@@ -80,6 +80,8 @@ class Experiment:
     method: Any = None
     """How the open choices of supernets are searched; None where there are none."""
     data: Any = None
+    tracking: Any = None
+    """In which tool the search is shown besides; None in none."""
     recipe: Mapping[str, object] = field(default_factory=dict)
     """Adds to and overrides the space's own recipe; see `spaces.recipes`."""
     seed: int = 1
@@ -94,7 +96,7 @@ class Experiment:
 
 
 _BY_DEFAULT = {"sampler", "engine"}
-_MAY_BE_MISSING = {"data", "method"}
+_MAY_BE_MISSING = {"data", "method", "tracking"}
 _PLAIN: Mapping[str, type] = {"name": str, "seed": int}
 _SECTIONS: Mapping[str, type] = {"budget": Budget, "retrain": Retrain, "storage": StorageOptions}
 

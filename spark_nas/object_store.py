@@ -128,7 +128,8 @@ def _arrow_s3(_process: int, options: StorageOptions) -> Any:  # noqa: ANN401
     if options.endpoint is not None:
         split = urlsplit(options.endpoint)
         where = {"scheme": split.scheme, "endpoint_override": split.netloc}
-        where["force_virtual_addressing"] = options.path_style is False
+        if options.path_style is False:
+            where["force_virtual_addressing"] = _virtual_addressing()
     if options.region is not None:
         where["region"] = options.region
     elif options.endpoint is not None:
@@ -140,6 +141,18 @@ def _arrow_s3(_process: int, options: StorageOptions) -> Any:  # noqa: ANN401
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=options.max_attempts),
         **where,
     )
+
+
+def _virtual_addressing() -> bool:
+    """True. Raises OptionError where this pyarrow has no word for it: requests would go to another address."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    if tuple(int(number) for number in pa.__version__.split(".")[:2]) < (16, 1):
+        remedy = (
+            f"pyarrow {pa.__version__} puts the bucket into the path: install 16.1 or newer, or leave path_style out"
+        )
+        raise OptionError("path_style", False, remedy)
+    return True
 
 
 @lru_cache(maxsize=8)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING
 
 from spark_nas import Choice, Job, Outcome, Proposal, Result, Space
+from spark_nas.search.protocols import Dataset, Evaluator, Workspace
+from spark_nas.spaces.core import SearchSpace
+from spark_nas.spaces.recipes import RecipeSpace
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,15 @@ class Pairs(Space):
     def choices(self):
         return tuple(Choice(f"layer {i}", tuple(self.options)) for i in (1, 2))
 
-    def network(self, architecture: Mapping[str, str], recipe: object, input_shape: Any, classes: int, *, affine=True):
+    def network(
+        self,
+        architecture: Mapping[str, str],
+        recipe: object,
+        input_shape: tuple[int, ...],
+        classes: int,
+        *,
+        affine: bool = True,
+    ):
         from math import prod
 
         from torch import nn
@@ -31,10 +45,10 @@ class Pairs(Space):
         activations = {"relu": nn.ReLU, "tanh": nn.Tanh}
         first, second = (activations[architecture[f"layer {i}"]]() for i in (1, 2))
         layers = [nn.Flatten(), nn.Linear(prod(input_shape), self.units), first, nn.Linear(self.units, classes), second]
-        return Ungated(layers)
+        return ungated(layers)
 
 
-def Ungated(layers: Any):
+def ungated(layers: Sequence[nn.Module]) -> nn.Module:
     """A chain of layers that ignores gates; torch is imported when there is a network to build."""
     from torch import nn
 
@@ -43,7 +57,7 @@ def Ungated(layers: Any):
             super().__init__()
             self.layers = nn.Sequential(*layers)
 
-        def forward(self, x: Any, gates: object = None):
+        def forward(self, x: Tensor, gates: object = None):
             return self.layers(x)
 
     return Chain()
@@ -55,12 +69,12 @@ class Climb:
 
     start: int = 2
 
-    def build(self, space: Any, recipes: Any, seed: int):
+    def build(self, space: SearchSpace, recipes: RecipeSpace, seed: int):
         return Climber(self.start, space, recipes, Random(seed))
 
 
 class Climber:
-    def __init__(self, start: int, space: Any, recipes: Any, rng: Random):
+    def __init__(self, start: int, space: SearchSpace, recipes: RecipeSpace, rng: Random):
         self.start, self.space, self.recipes, self.rng = start, space, recipes, rng
         self.told: list[Result] = []
 
@@ -106,7 +120,7 @@ class Scaled:
 
     factor: float = 2.0
 
-    def build(self, space: Any, dataset: Any, max_resource: int):
+    def build(self, space: SearchSpace, dataset: Dataset | None, max_resource: int):
         from spark_nas import Training
 
         return ScaledEvaluator(self.factor, Training(optimizer="adam").build(space, dataset, max_resource))
@@ -115,8 +129,8 @@ class Scaled:
 @dataclass(frozen=True)
 class ScaledEvaluator:
     factor: float
-    inner: Any
+    inner: Evaluator
 
-    def evaluate(self, job: Job, workspace: Any):
+    def evaluate(self, job: Job, workspace: Workspace):
         outcome = self.inner.evaluate(job, workspace)
         return replace(outcome, loss=self.factor * outcome.loss)

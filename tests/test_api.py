@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
@@ -14,6 +16,9 @@ from spark_nas import Budget, FullTraining, Hyperband, Mlp, Retrain, StorageOpti
 from spark_nas.errors import OutputError, SearchFailed, SparkNasError, Unfinished
 from spark_nas.storage.results import COLUMNS
 from tests.own_components import Counting, Pairs
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 SMALL: dict[str, Any] = {"space": Mlp(max_layers=2), "scheduler": Hyperband(max_resource=3), "evaluator": Synthetic()}
 
@@ -64,7 +69,8 @@ def test_figures_are_those_of_the_report(run: spark_nas.Run):
 
 
 def test_a_report_is_a_page_in_the_runs_folder(run: spark_nas.Run):
-    for report in (run.report(), spark_nas.report(run, top=3), spark_nas.report(run.location)):
+    for write in (run.report, partial(spark_nas.report, run, top=3), partial(spark_nas.report, run.location)):
+        report = write()
         assert f"{run.location}/report/report.html" == report.location
         assert Path(report.location).read_bytes().decode() == report.html
     assert f'<a href="{report.location}" target="_blank">' in report._repr_html_()
@@ -74,20 +80,17 @@ def test_a_report_is_a_page_in_the_runs_folder(run: spark_nas.Run):
 def test_sections_take_the_place_of_those_of_a_file(tmp_path: Path):
     file = tmp_path / "small.yaml"
     file.write_text("{space: mlp, scheduler: hyperband, evaluator: synthetic, seed: 3}")
+    fixed = MappingProxyType({"dropout": 0.0})
     sections: dict[str, Any] = {"scheduler": FullTraining(trials=5, max_resource=2), "budget": Budget(jobs=2)}
-    sections |= {"retrain": Retrain(epochs=4), "recipe": {"dropout": 0.0}, "storage": StorageOptions(max_attempts=2)}
+    sections |= {"retrain": Retrain(epochs=4), "recipe": fixed, "storage": StorageOptions(max_attempts=2)}
     run = spark_nas.search(str(file), **sections, output=tmp_path)
     assert ("small", 2, 3) == (run.run_id, len(run.results), run.record["identity"]["seed"])
     experiment = run.opened.experiment
     assert (Budget(jobs=2), Retrain(epochs=4)) == (experiment.budget, experiment.retrain)
     assert {0.0} == set(run.leaderboard["recipe.dropout"])
     assert 2 == experiment.storage.max_attempts
-    assert (
-        7
-        == spark_nas.load_run(
-            run.location, storage=StorageOptions(max_attempts=7)
-        ).opened.experiment.storage.max_attempts
-    )
+    again = spark_nas.load_run(run.location, storage=StorageOptions(max_attempts=7))
+    assert 7 == again.opened.experiment.storage.max_attempts
     mapping = {"space": "mlp", "scheduler": {"name": "hyperband", "max_resource": 3}, "evaluator": "synthetic"}
     assert 6 == len(spark_nas.search(mapping, output=tmp_path).results)
 
@@ -121,10 +124,9 @@ def test_a_run_that_is_none_is_refused(tmp_path: Path):
 
 
 def test_a_run_without_a_usable_result_has_no_best(tmp_path: Path):
+    diverging = {"scheduler": FullTraining(trials=2, max_resource=1), "evaluator": Synthetic(divergence=1.0)}
     with pytest.raises(SearchFailed, match="no trial completed"):
-        spark_nas.search(
-            **SMALL | {"evaluator": Synthetic(divergence=1.0)}, output=tmp_path, run_id="x", budget=Budget(jobs=2)
-        )
+        spark_nas.search(**SMALL | diverging, output=tmp_path, run_id="x")
     run = spark_nas.load_run(tmp_path / "x")
     assert (None, 0) == (run.best, len(run.leaderboard))
     assert ["trial", "loss", "resource", "bracket", "rung", "seconds", "architecture"] == list(run.leaderboard.columns)
@@ -142,11 +144,14 @@ def counted(tmp_path: Path, name: str, interrupts: int) -> dict[str, Any]:
     return {**sections, "output": tmp_path, "run_id": name}
 
 
-def test_an_interrupted_search_ends_in_order_and_the_same_call_continues(tmp_path: Path):
+def test_an_interrupted_search_ends_in_order_and_the_same_call_continues(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Unfinished, match=r"stopped \(interrupted\) after 4 jobs, 0 in flight"):
         spark_nas.search(**counted(tmp_path, "a", 1))
     assert before is signal.getsignal(signal.SIGINT)
+    assert "interrupted: jobs in flight may take 60 s more; interrupt again to end at once\n" in capsys.readouterr().out
     first = spark_nas.load_run(tmp_path / "a").view.results
     assert [0, 1, 2, 3] == [result.job.trial.trial_id for result in first]
     whole = spark_nas.search(**counted(tmp_path, "a", 1)).view.results
@@ -167,7 +172,7 @@ def test_a_second_interrupt_ends_at_once_and_loses_only_the_job_that_ran(tmp_pat
 
 @pytest.mark.spark
 @pytest.mark.slow
-def test_a_session_that_is_given_is_used_and_left_open(spark: Any, tmp_path: Path):
+def test_a_session_that_is_given_is_used_and_left_open(spark: SparkSession, tmp_path: Path):
     data = spark_nas.prepare_data("digits", tmp_path / "digits", shards_per_split=1, spark=spark)
     assert data == spark_nas.prepare_data(["digits"], tmp_path / "digits", if_missing=True)
     run = spark_nas.search(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -15,9 +15,13 @@ from spark_nas import FullTraining, Local, OneShot
 from spark_nas.assemble import describe, parse_experiment
 from spark_nas.errors import ConfigError, OptionError
 from spark_nas.evaluation.evaluator import build_network
-from spark_nas.spaces.core import Architecture
+from spark_nas.spaces.core import Architecture, SearchSpace
+from spark_nas.spaces.recipes import RecipeSpace
 from tests import own_components
 from tests.own_components import Climb, Counting, Pairs
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 OWN: dict[str, Any] = {
     "space": Pairs(["relu", "tanh", "elu"], units=4),
@@ -79,7 +83,7 @@ def test_a_run_whose_code_is_gone_is_read_but_neither_drawn_nor_retrained(
 def test_a_class_that_was_defined_again_or_inside_a_function_is_refused(monkeypatch: pytest.MonkeyPatch):
     @dataclass(frozen=True)
     class Inside:
-        def build(self, space: Any, recipes: Any, seed: int):
+        def build(self, space: SearchSpace, recipes: RecipeSpace, seed: int):
             return Climb().build(space, recipes, seed)
 
     with pytest.raises(OptionError, match=r"sampler: 'tests.*Inside': must be module:Class, a dataclass at the top"):
@@ -134,7 +138,7 @@ def test_a_space_says_nothing_of_what_it_has_not():
 
 @pytest.mark.spark
 @pytest.mark.slow
-def test_they_train_and_are_retrained_on_spark(spark: Any, digits: Path, tmp_path: Path):
+def test_they_train_and_are_retrained_on_spark(spark: SparkSession, digits: Path, tmp_path: Path):
     own = {"space": Pairs(units=16), "sampler": Climb(1), "evaluator": own_components.Scaled(3.0)}
     run = spark_nas.search(
         **own,
@@ -143,8 +147,9 @@ def test_they_train_and_are_retrained_on_spark(spark: Any, digits: Path, tmp_pat
         output=tmp_path,
         spark=spark,
     )
+    best = run.results.set_index("trial_id").loc[run.best.trial_id]
     assert ["completed"] * 2 == list(run.results.status)
-    assert run.best.loss == pytest.approx(3 * (1 - run.best.metrics["valid_accuracy"]))
+    assert run.best.loss == pytest.approx(3 * best.curve[-1]["loss"])
     with pytest.raises(spark_nas.UsageError, match="trains no network: there is nothing to retrain"):
         spark_nas.retrain(run, spark=spark)
     assert 3 == spark.range(3).count()

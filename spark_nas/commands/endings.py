@@ -79,11 +79,15 @@ class Ending(AbstractContextManager["Ending"]):
         self._time_budget, self._until = time_budget, None if time_budget is None else clock() + time_budget
         self._grace = grace
         self._heard: str | None = None
+        self._note: str | None = None
         self._before: dict[int, object] = {}
         self._last_call: threading.Timer | None = None
 
     def reason(self) -> str | None:
         """Why to stop now."""
+        if self._note is not None:  # not in the handler: whoever was interrupted may have been printing
+            print(self._note, flush=True)
+            self._note = None
         if self._heard is not None:
             return self._heard
         if self._until is not None and self._clock() >= self._until:
@@ -108,9 +112,11 @@ class Ending(AbstractContextManager["Ending"]):
         signal.signal(number, signal.SIG_DFL)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        grace = self._grace or 0.0
         self._heard = "interrupted"
+        self._note = f"interrupted: jobs in flight may take {grace:g} s more; interrupt again to end at once"
         signal.signal(number, signal.default_int_handler)
-        self._last_call = threading.Timer((self._grace or 0.0) + self._LATER, _thread.interrupt_main)
+        self._last_call = threading.Timer(grace + self._LATER, _thread.interrupt_main)
         self._last_call.daemon = True
         self._last_call.start()
 

@@ -102,7 +102,7 @@ def examine(packages: Sequence[str], python: str = sys.executable) -> dict[str, 
 
 
 def bounds() -> dict[str, str]:
-    """Package -> the versions that spark_nas can use (`>=14.0.2,<27`), as its distribution says."""
+    """Package -> the versions that spark_nas can use (`>=15,<27`), as its distribution says."""
     try:
         needs = importlib.metadata.requires("spark_nas") or []
     except importlib.metadata.PackageNotFoundError:  # run from its source
@@ -131,7 +131,7 @@ def judge(package: str, version: str | None, trouble: str | None, limits: Mappin
 def admits(wanted: str, version: str) -> bool:
     """Whether a version lies within comma-separated bounds.
 
-    >>> [admits(">=14.0.2,<27", version) for version in ("14.0.1", "14.0.2", "26.0.1", "27.0")]
+    >>> [admits(">=15,<27", version) for version in ("14.0.2", "15.0.2", "26.0.1", "27.0")]
     [False, True, True, False]
     >>> admits("==0.12.1", "0.13.1"), admits(">=2.6", "2.13.0+cpu")
     (False, True)

@@ -8,7 +8,7 @@ import contextlib
 from spark_nas.commands.retrain import headline
 from spark_nas.commands.runs import Run, add_run_argument
 from spark_nas.commands.search import commands
-from spark_nas.errors import ConfigError, OptionError
+from spark_nas.errors import ConfigError, OptionError, UsageError
 from spark_nas.report.leaderboard import incumbent, print_leaderboard
 from spark_nas.report.view import RunView
 
@@ -36,8 +36,11 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def write_report(run: Run, view: RunView, top: int) -> tuple[str, str]:
-    """Write the page into the run's folder; returns where it is, and the page."""
-    from spark_nas.report.page import render  # needs plotly, of which `view_of` knows nothing
+    """Write the page into the run's folder; returns where it is, and the page. Raises UsageError without its extra."""
+    try:
+        from spark_nas.report.page import render  # needs plotly and networkx: search and leaderboard do without
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{PAGE}: {error.name} is not installed; pip install 'spark_nas[report]'") from error
 
     page = render(view, top=top)
     run.files.write(PAGE, page.encode())

@@ -13,6 +13,7 @@ from spark_nas.assemble import Parts, assemble, load_experiment
 from spark_nas.commands.endings import Ending, add_ending_arguments
 from spark_nas.commands.runs import run_files
 from spark_nas.config import Experiment
+from spark_nas.engines.descriptions import named_run
 from spark_nas.engines.task import versions
 from spark_nas.errors import SearchFailed
 from spark_nas.report.leaderboard import incumbent, print_leaderboard
@@ -26,6 +27,7 @@ from spark_nas.storage.lease import Lease
 from spark_nas.storage.probe import require_answer, require_conditional_writes
 from spark_nas.storage.record import begin
 from spark_nas.storage.results import ParquetLog
+from spark_nas.tracking.start import tracked_too
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -136,13 +138,16 @@ def drive(
         ending = Ending(time_budget=time_budget, watch=lease.check, grace=grace if interruptible else None)
         options["stop"] = running.enter_context(ending).reason
         log = running.enter_context(ParquetLog(files, record["run_id"], record["environment"]))
+        progress = Progress(total_jobs=planned_jobs(parts))
+        options["observer"] = running.enter_context(tracked_too(progress, parts, files.root, record, log.rows))
+        running.enter_context(named_run(record["run_id"]))
         if parts.dataset is not None and not keep_checkpoints:  # those of tables are a few bytes
             housekeeper = Housekeeper(files, scheduler.needed)
             options["housekeeper"] = running.enter_context(contextlib.closing(housekeeper))
         engine = running.enter_context(contextlib.closing(parts.engine(CommittedJobs(files), spark)))
         if clock := getattr(engine, "clock", None):  # the simulated engine keeps its own time
             options["clock"] = clock
-        driver.run(scheduler, engine, log, observer=Progress(total_jobs=planned_jobs(parts)), **options)
+        driver.run(scheduler, engine, log, **options)
     return log
 
 

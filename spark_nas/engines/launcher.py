@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from spark_nas.engines.bounded import bounded
 from spark_nas.engines.connect import check_answers
+from spark_nas.engines.descriptions import describe_jobs, is_tag, of_run, tag
 from spark_nas.engines.profiles import map_arguments
 from spark_nas.engines.session import is_connect
 from spark_nas.engines.spark_errors import (
@@ -84,7 +85,7 @@ class Launcher:
         """
         self._session, self._payload, self._store = session, payload, store
         self._seconds, self._sparing = seconds, sparing and store is not None
-        self._description, self._more, self._patience = description, map_arguments(profile), patience
+        self._description, self._more, self._patience = of_run(description), map_arguments(profile), patience
         self._group = f"spark-nas-{uuid.uuid4().hex[:12]}"
         self._flights: SimpleQueue[Batches | None] = SimpleQueue()
         self._landed: SimpleQueue[Landing] = SimpleQueue()
@@ -188,8 +189,8 @@ class Launcher:
         return Landing(landed, tuple(assignment for assignment in everything if assignment.job.key in waiting))
 
     def _run(self, board: Batches, careful: bool) -> list[str]:
-        jobs = sum(map(len, board))
-        _label(self._session, self._group, f"{self._description}: {jobs} job{'s' * (jobs != 1)}")
+        doing = describe_jobs(assignment.job for batch in board for assignment in batch)
+        _label(self._session, self._group, f"{self._description}: {doing}")
         return self._collect(board, careful)
 
     def _collect(self, board: Batches, careful: bool) -> list[str]:
@@ -262,7 +263,11 @@ def _thread(session: SparkSession, target: Callable[[], None]) -> Thread:
 def _label(session: SparkSession, group: str, description: str) -> None:
     """Mark the Spark jobs of this thread, for the UI and for cancelling."""
     if is_connect(session):
+        for old in session.getTags():
+            if is_tag(old):
+                session.removeTag(old)
         session.addTag(group)
+        session.addTag(tag(description))
     else:
         session.sparkContext.setJobGroup(group, description, interruptOnCancel=True)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from spark_nas.engines.channel.client import Client, Door
 from spark_nas.engines.channel.frames import ChannelError
 from spark_nas.engines.channel.records import Ending
+from spark_nas.engines.descriptions import of_run
 from spark_nas.engines.session import is_local
 from spark_nas.engines.task import describe
 from spark_nas.engines.worker import RESULT_SCHEMA, Keep, Payload, Work, run_partition
@@ -81,6 +82,7 @@ class Sessions:
         self._context, self._session = session.sparkContext, session
         self._payload, self._door, self._ended, self._more = payload, door, ended, more
         self._run = f"spark-nas-{uuid.uuid4().hex[:12]}"
+        self._of_run = of_run("")
         self._numbers: SimpleQueue[int | None] = SimpleQueue()
         self._closing = False
         self._running: set[int] = set()
@@ -124,7 +126,9 @@ class Sessions:
 
     def _hold(self, number: int) -> None:
         """One stage, one task, one action, until the session is over."""
-        self._context.setJobGroup(self._group(number), f"spark_nas session {number}", interruptOnCancel=True)
+        self._context.setJobGroup(
+            self._group(number), f"spark_nas session {number}{self._of_run}", interruptOnCancel=True
+        )
         feed = ChannelFeed(self._door, number)
         work = partial(run_partition, self._payload, feed)
         self._session.range(0, 1, 1, 1).mapInArrow(work, RESULT_SCHEMA, **self._more).collect()

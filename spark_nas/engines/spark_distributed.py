@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_nas.engines.launcher import Batches, Launcher
 from spark_nas.engines.limits import Limits
-from spark_nas.engines.session import is_connect, slots_of, stop_session
+from spark_nas.engines.session import is_connect, slots_of
 from spark_nas.engines.spark_rounds import SparkRounds, SparkRoundsEngine
 from spark_nas.engines.worker import Assignment, Payload
 from spark_nas.errors import ClusterError, OptionError
@@ -52,25 +52,15 @@ class SparkDistributed(SparkRounds):
             remedy = "TorchDistributor knows no profile: set spark.task.cpus and spark.task.resource.gpu.amount"
             raise OptionError("profile", self.spark.profile, remedy)
 
-    def build(
-        self, evaluator: Evaluator, store: JobStore | None = None, spark: SparkSession | None = None
+    def _engine(
+        self, evaluator: Evaluator, store: JobStore | None, session: SparkSession, ours: bool
     ) -> SparkDistributedEngine:
-        """The engine, in the given session or the one that `self.spark` opens.
-
-        Raises ClusterError where the cluster cannot run so many tasks at once, or would never start them together;
-        OptionError for an evaluator that does not train by several processes.
-        """
+        """The engine. Raises ClusterError for a cluster, OptionError for an evaluator that cannot train like that."""
         if not hasattr(evaluator, "join"):
             name = type(evaluator).__name__
             raise OptionError("processes", self.processes, f"{name} evaluates in one process only: use spark_rounds")
-        session, ours = (spark, False) if spark is not None else self.spark.open()
-        try:
-            check_barrier(session, self.processes, self.spark.wait_seconds)
-            return SparkDistributedEngine(evaluator, self, store=store, session=session, ours=ours)
-        except BaseException:
-            if ours:
-                stop_session(session)
-            raise
+        check_barrier(session, self.processes, self.spark.wait_seconds)
+        return SparkDistributedEngine(evaluator, self, store=store, session=session, ours=ours)
 
 
 def check_barrier(session: SparkSession, processes: int, wait_seconds: float) -> None:

@@ -54,11 +54,16 @@ class SparkRounds:
         """The engine, in the given session or the one that `self.spark` opens. Raises ClusterError."""
         session, ours = (spark, False) if spark is not None else self.spark.open()
         try:
-            return SparkRoundsEngine(evaluator, self, store=store, session=session, ours=ours)
+            return self._engine(evaluator, store, session, ours)
         except BaseException:
             if ours:
                 stop_session(session)
             raise
+
+    def _engine(
+        self, evaluator: Evaluator, store: JobStore | None, session: SparkSession, ours: bool
+    ) -> SparkRoundsEngine:
+        return SparkRoundsEngine(evaluator, self, store=store, session=session, ours=ours)
 
 
 class SparkRoundsEngine:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -67,16 +68,36 @@ def test_without_a_grace_sigint_is_what_it_was():
         assert before is signal.getsignal(signal.SIGINT)
 
 
-def test_the_first_sigint_is_a_reason_and_the_second_ends_the_block():
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), Ending(grace=60) as ending:
+def interrupted_twice(ending: Ending) -> None:
+    with ending:
         signal.raise_signal(signal.SIGINT)
         assert "interrupted" == ending.reason()
         signal.raise_signal(signal.SIGINT)
+
+
+def interrupted_and_deaf(ending: Ending) -> None:
+    with ending:
+        signal.raise_signal(signal.SIGINT)
+        threading.Event().wait(60)
+
+
+@pytest.mark.parametrize("block", [interrupted_twice, interrupted_and_deaf])
+def test_the_first_sigint_is_a_reason_and_a_second_one_or_its_time_ends_the_block(block: Callable[[Ending], None]):
+    before = signal.getsignal(signal.SIGINT)
+    ending = Ending(grace=60) if block is interrupted_twice else Impatient(grace=0.01)
+    with pytest.raises(KeyboardInterrupt):
+        block(ending)
     assert before is signal.getsignal(signal.SIGINT)
 
 
-def test_what_does_not_end_within_its_grace_is_ended():
-    with pytest.raises(KeyboardInterrupt), Impatient(grace=0.01):
-        signal.raise_signal(signal.SIGINT)
-        threading.Event().wait(60)
+def test_outside_the_main_thread_signals_are_left_alone():
+    before, inside = signal.getsignal(signal.SIGINT), []
+
+    def block() -> None:
+        with Ending(grace=1):
+            inside.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=block)
+    thread.start()
+    thread.join()
+    assert [before] == inside

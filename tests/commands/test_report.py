@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
+from collections.abc import Sequence
 from html.parser import HTMLParser
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -132,3 +136,30 @@ def test_the_test_accuracy_is_told_unless_it_is_that_of_a_former_winner(run: Pat
     assert answer.code == 0
     assert former is ("The retrained winner: test accuracy 98.77 %" not in answer.out)
     assert former is (re.search(r"98\.7[67]|0\.987", page(run)) is None)
+
+
+@pytest.mark.parametrize("package", ["plotly", "networkx"])
+def test_without_the_extra_the_leaderboard_is_printed_and_the_page_says_what_is_missing(
+    run: Path, command: Command, monkeypatch: pytest.MonkeyPatch, package: str
+):
+    for name in [name for name in sys.modules if name.startswith("spark_nas.report.")]:
+        if name.split(".")[2] in ("page", "drawing", "layout", "figures", "style"):
+            monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Missing(package), *sys.meta_path])
+    answer = command("report", run)
+    assert 2 == answer.code
+    assert "rank" in answer.out
+    assert f"{package} is not installed; pip install 'spark_nas[report]'" in answer.complaint
+
+
+class Missing(MetaPathFinder):
+    """Python without one package."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if name.split(".", maxsplit=1)[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)

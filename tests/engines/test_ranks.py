@@ -29,12 +29,13 @@ def two() -> Iterator[Pair]:
         yield running
 
 
-def run(two: Pair, store: CommittedJobs | None, evaluator: Together, job: Job | None = None) -> tuple[Result, str]:
-    """The leader's result, and what the follower returned."""
-    limits = Limits(60.0, checkpoint_seconds=0.0)
-    payload = Payload.pack(evaluator, store, limits, False)
-    mine, theirs = two.launch(run_rank, payload.pickled, job_to_json(job or supernet()), 3, 2)
-    return result_from_json(mine), theirs
+def run(
+    two: Pair, store: CommittedJobs | None, evaluator: Together, job: Job | None = None, rank: int = 0
+) -> tuple[Result, str]:
+    """The leader's result, and what the follower returned; this process is `rank`."""
+    payload = Payload.pack(evaluator, store, Limits(60.0, checkpoint_seconds=0.0), False)
+    answers = two.launch(run_rank, payload.pickled, job_to_json(job or supernet()), 3, 2, rank=rank)
+    return result_from_json(answers[rank]), answers[1 - rank]
 
 
 @pytest.fixture
@@ -55,6 +56,16 @@ def test_a_committed_job_is_found_by_all_and_trained_by_none(two: Pair, store: C
     first, _ = run(two, store, Together())
     again, other = run(two, store, Together("forever"))
     assert (again, other) == (first, "")
+
+
+@pytest.mark.parametrize("what", ["sum", "leader raises", "follower raises"])
+def test_the_follower_returns_nothing_whatever_came_of_it(two: Pair, store: CommittedJobs, what: str) -> None:
+    result, mine = run(two, store, Together(what), rank=1)
+    assert mine == ""
+    assert result.status == ("completed" if what == "sum" else "failed")
+    again, mine = run(two, store, Together(), rank=1)
+    assert (again.status, mine) == ("completed", "")
+    assert (again == result) == (what == "sum")  # found, and not trained again
 
 
 def test_what_a_job_starts_from_is_read_by_the_leader_for_all(two: Pair, store: CommittedJobs) -> None:

@@ -51,7 +51,7 @@ def test_a_search_whose_process_was_killed_trains_the_supernet_again_and_commits
     store, log = CommittedJobs(LocalFiles(tmp_path / "jobs")), MemoryLog()
     engine = parts.experiment.engine.build(Mortal(parts.evaluator, str(tmp_path / "killed")), store, spark)
     try:
-        driver.run(parts.scheduler(), engine, log, parts.experiment.budget)
+        driver.run(parts.scheduler(), engine, log, budget=parts.experiment.budget)
     finally:
         engine.close()
     trained, *scored = log.results
@@ -116,6 +116,12 @@ def test_what_would_never_start_together_is_refused(
     monkeypatch.setattr(spark.sparkContext, "getConf", lambda: conf)
     with pytest.raises(ClusterError, match=re.escape(message)):
         check_barrier(spark, 2, 0.0)
+
+
+def test_a_session_of_spark_connect_is_refused() -> None:
+    session: Any = type("SparkSession", (), {"__module__": "pyspark.sql.connect.session"})()
+    with pytest.raises(ClusterError, match="needs a session with a SparkContext"):
+        check_barrier(session, 2, 0.0)
 
 
 def test_encryption_may_be_given_up_for_gradients(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,14 +29,14 @@ class Pair:
         """Both answers, this process's first; an exception is an answer."""
         return self._both(_joined, part, args)
 
-    def launch(self, part: Part, *args: object) -> tuple[Any, Any]:
-        """The same of a function without `Peers`, which joins by itself as its environment says."""
-        return self._both(_launched, part, args)
+    def launch(self, part: Part, *args: object, rank: int = 0) -> tuple[Any, Any]:
+        """The same of a function without `Peers`, which joins by itself as its environment says; this one as `rank`."""
+        return self._both(_launched, part, args, rank)
 
-    def _both(self, how: Callable[..., Any], part: Part, args: tuple[object, ...]) -> tuple[Any, Any]:
+    def _both(self, how: Callable[..., Any], part: Part, args: tuple[object, ...], rank: int = 0) -> tuple[Any, Any]:
         port = free_port()
-        self._connection.send((how, port, part, args))
-        mine = how(0, port, part, args)
+        self._connection.send((how, 1 - rank, port, part, args))
+        mine = how(rank, port, part, args)
         return mine, self._connection.recv()
 
 
@@ -85,5 +85,5 @@ def _launched(rank: int, port: int, part: Part, args: tuple[object, ...]) -> Any
 def _serve(connection: Connection) -> None:
     torch.set_num_threads(1)
     while (order := connection.recv()) is not None:
-        how, port, part, args = order
-        connection.send(how(1, port, part, args))
+        how, rank, port, part, args = order
+        connection.send(how(rank, port, part, args))

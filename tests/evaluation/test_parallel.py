@@ -22,6 +22,9 @@ from spark_nas.evaluation.oneshot.protocol import Batch, MethodOptions
 from spark_nas.evaluation.oneshot.proxyless import Proxyless
 from spark_nas.evaluation.oneshot.random_sharing import RandomSharing
 from spark_nas.evaluation.oneshot.snas import Snas
+from spark_nas.spaces.darts import Darts as CellSpace
+from spark_nas.spaces.nas_bench_201 import NasBench201
+from tests.contracts.supernets import Search
 from tests.evaluation.pair import Pair, pair
 from tests.evaluation.supernets_in_parallel import evaluated, gone_apart, job, left_alone, of_texts, searched
 
@@ -187,3 +190,21 @@ def _statistics(peers: group.Peers) -> list[float]:
     parallel.average_statistics(nn.Sequential(norm, nn.BatchNorm1d(1, track_running_stats=False)))
     parallel.average_statistics(nn.Linear(1, 1))  # none to average
     return [float(statistic) for statistic in (norm.running_mean, norm.running_var) if isinstance(statistic, Tensor)]
+
+
+@pytest.mark.parametrize(
+    ("method", "space"),
+    [(Gaea(), CellSpace(layers=3, channels=4)), (RandomSharing(), NasBench201(channels=4, cells=1))],
+    ids=["darts", "nas_bench_201"],
+)
+def test_both_processes_end_bitwise_equal_where_batch_norms_see_shares(
+    two: Pair, method: MethodOptions, space: CellSpace | NasBench201
+) -> None:
+    mine, theirs = two.run(_whole_search, method, space)
+    assert mine[1] == theirs[1]
+    torch.testing.assert_close(numbers(theirs[0]), numbers(mine[0]), rtol=0, atol=0)
+
+
+def _whole_search(peers: group.Peers, method: MethodOptions, space: CellSpace | NasBench201) -> Any:  # noqa: ANN401
+    [(measured, _, snapshot)] = Search.begin(method, space, epochs=1).train(range(1))
+    return snapshot, measured

@@ -73,3 +73,8 @@ def test_a_terminal_shows_bars_the_incumbent_and_the_rungs(
     assert "\x1b[" in shown
     assert "best loss" in shown
     assert "jobs done by rung" in shown
+
+
+def test_a_search_without_a_result_has_a_status():
+    status = Progress(stream=io.StringIO(), clock=lambda: 0.0).status()
+    assert "0 jobs, 0 epochs, 0 failed, no usable result yet" == status

@@ -80,3 +80,17 @@ def test_credentials_in_an_endpoint_are_refused_and_not_repeated():
     with pytest.raises(OptionError, match="leave credentials out") as caught:
         StorageOptions(endpoint="https://me:secret@minio:9000")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", ["15.0.2", "16.0.0"])
+def test_virtual_addressing_is_refused_where_pyarrow_has_no_word_for_it(version: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pyarrow.__version__", version)
+    options = StorageOptions(endpoint="http://127.0.0.1:9", path_style=False)
+    with pytest.raises(OptionError, match=r"path_style: False: pyarrow .* install 16\.1 or newer"):
+        options.arrow_filesystem("s3://bucket/runs")
+
+
+def test_virtual_addressing_is_given_to_a_pyarrow_that_has_it():
+    options = StorageOptions(endpoint="http://127.0.0.1:9", path_style=False, region="r1")
+    filesystem, path = options.arrow_filesystem("s3://bucket/runs")
+    assert ("s3", "bucket/runs") == (filesystem.type_name, path)
