@@ -53,7 +53,7 @@ class Checker:
 
     def component(self, section: str, value: object, path: str | None = None) -> Any:
         """The options dataclass of a component: `value` is its name, or a mapping with a name and options."""
-        path, names = path or section, self.components[section]
+        path, names = path or section, self.components.get(section, {})
         if isinstance(value, str) or value is None:
             value = {"name": value} if value else {}
         if not isinstance(value, Mapping):

@@ -46,10 +46,11 @@ def describe_jobs(jobs: Iterable[Job], unit: str = "epochs") -> str:
     rungs = _span("rung", [job.rung for job in jobs])
     low, high = min(job.resource for job in jobs), max(job.resource for job in jobs)
     resource = str(high) if low == high else f"{low}-{high}"
-    return f"{brackets}, {rungs}: {len(jobs)} job{'s' * (len(jobs) != 1)} to {resource} {unit[: -1 if high == 1 else None]}"
+    plural = "s" * (len(jobs) != 1)
+    return f"{brackets}, {rungs}: {len(jobs)} job{plural} to {resource} {unit.removesuffix('s') if high == 1 else unit}"
 
 
-def tag(description: str) -> str:
+def as_tag(description: str) -> str:
     """A description as a tag of Spark Connect, which has no other place for it; a tag holds no comma."""
     return _TAG + description.removeprefix(_TAG).replace(",", "")
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from spark_nas.engines.bounded import bounded
 from spark_nas.engines.connect import check_answers
-from spark_nas.engines.descriptions import describe_jobs, is_tag, of_run, tag
+from spark_nas.engines.descriptions import as_tag, describe_jobs, is_tag, of_run
 from spark_nas.engines.profiles import map_arguments
 from spark_nas.engines.session import is_connect
 from spark_nas.engines.spark_errors import (
@@ -267,7 +267,7 @@ def _label(session: SparkSession, group: str, description: str) -> None:
             if is_tag(old):
                 session.removeTag(old)
         session.addTag(group)
-        session.addTag(tag(description))
+        session.addTag(as_tag(description))
     else:
         session.sparkContext.setJobGroup(group, description, interruptOnCancel=True)
 

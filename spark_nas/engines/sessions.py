@@ -126,9 +126,8 @@ class Sessions:
 
     def _hold(self, number: int) -> None:
         """One stage, one task, one action, until the session is over."""
-        self._context.setJobGroup(
-            self._group(number), f"spark_nas session {number}{self._of_run}", interruptOnCancel=True
-        )
+        description = f"spark_nas session {number}{self._of_run}"
+        self._context.setJobGroup(self._group(number), description, interruptOnCancel=True)
         feed = ChannelFeed(self._door, number)
         work = partial(run_partition, self._payload, feed)
         self._session.range(0, 1, 1, 1).mapInArrow(work, RESULT_SCHEMA, **self._more).collect()

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -103,11 +104,13 @@ class Background:
             for result in batch:
                 trials.setdefault(result.job.trial.trial_id, []).append(result)
             for results in trials.values():
-                self._try(lambda results=results: self._sink.write(results), results)  # type: ignore[misc]
-            if not batch and self._ending is not None:
-                ending = self._ending
-                self._try(lambda: self._sink.finish(ending), ())
+                self._try(partial(self._sink.write, results), results)
+            if not batch:  # nobody wakes this thread for nothing: it is the end
+                self._try(self._finish, ())
                 return
+
+    def _finish(self) -> None:
+        self._sink.finish(self._ending or "failed")
 
     def _try(self, step: Callable[[], None], results: Sequence[Result]) -> None:
         """Do a step; whatever it raises is not the search's business."""

@@ -1,4 +1,4 @@
-"""MLflow: one parent run a search, a nested run a trial, with curves by resource, recipe and architecture as parameters.
+"""MLflow: one parent run a search, a nested run a trial, with curves by resource, and its recipe and architecture.
 
 Only the driver calls the tracking server: executors have no credentials on Databricks. What is on the server decides
 what is still to be logged: a search that is continued finds its parent run by a tag and its trials' runs by theirs,
@@ -24,7 +24,7 @@ from spark_nas.tracking.background import Background
 from spark_nas.tracking.tracked import Ending, Incumbent, Tracked, instant, measurements, parameters
 
 if TYPE_CHECKING:
-    from mlflow.entities import Param, Run, RunTag
+    from mlflow.entities import Param, Run
     from mlflow.tracking import MlflowClient
 
 _MAX_KEY, _MAX_PARAMETER, _MAX_TAG = 250, 6000, 5000

@@ -14,7 +14,9 @@ RECORD = {"created_at": "2026-01-02", "experiment": {"scheduler": {"name": "asha
 def result(trial: int = 0, rung: int = 0, resource: int = 1, *, error: str | None = None, **recipe: object) -> Result:
     """Trained from where the rung before ended, or from nothing."""
     start = 0 if rung == 0 else resource // 3
-    curve = tuple(CurvePoint(step, 1 / step + trial, {"accuracy": 0.1 * step}) for step in range(start + 1, resource + 1))
+    curve = tuple(
+        CurvePoint(step, 1 / step + trial, {"accuracy": 0.1 * step}) for step in range(start + 1, resource + 1)
+    )
     return Result(
         Job(
             Trial(trial, Architecture({"edge 0": "skip"}), {"learning_rate": 0.5, **recipe}, seed=3, bracket=2),
