@@ -145,7 +145,7 @@ def _arrow_s3(_process: int, options: StorageOptions) -> Any:  # noqa: ANN401
 
 def _virtual_addressing() -> bool:
     """True. Raises OptionError where this pyarrow has no word for it: requests would go to another address."""
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     if tuple(int(number) for number in pa.__version__.split(".")[:2]) < (16, 1):
         remedy = (

@@ -17,7 +17,7 @@ from typing import Self
 
 from spark_nas.errors import Unfinished
 from spark_nas.search.records import Job, JobKey, Result
-from spark_nas.tracking.tracked import Ending, Sink
+from spark_nas.tracking.tracked import Best, Ending, Incumbent, Sink
 
 _AT_ONCE = 200
 """Results taken from the queue together: those of one trial become one call."""
@@ -44,6 +44,7 @@ class Background:
         """`size`: how many results may wait."""
         self._sink, self._size, self._patience, self._clock = sink, size, patience, clock
         self._queue: deque[Result] = deque()
+        self._incumbent, self._bests = Incumbent(), list[Best]()
         self._changed = threading.Condition()
         self._missed: set[JobKey] = set()
         self._ending: Ending | None = None
@@ -56,7 +57,10 @@ class Background:
 
     def on_result(self, result: Result) -> None:
         """Queue a result. Never waits, never raises."""
+        best = self._incumbent.told(result)
         with self._changed:
+            if best is not None:
+                self._bests.append(best)
             if len(self._queue) < self._size:
                 self._queue.append(result)
                 self._changed.notify()
@@ -98,8 +102,11 @@ class Background:
                 while not self._queue and self._ending is None:
                     self._changed.wait()
                 batch = [self._queue.popleft() for _ in range(min(_AT_ONCE, len(self._queue)))]
+                bests, self._bests = self._bests, []
             if self._given_up:
                 return
+            if bests:
+                self._try(partial(self._sink.improve, bests), ())
             trials: dict[int, list[Result]] = {}
             for result in batch:
                 trials.setdefault(result.job.trial.trial_id, []).append(result)

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from spark_nas.errors import OptionError
 from spark_nas.search.records import JobKey, Result
 from spark_nas.tracking.background import Background
-from spark_nas.tracking.tracked import Ending, Incumbent, Tracked, instant, measurements, parameters
+from spark_nas.tracking.tracked import Best, Ending, Tracked, instant, measurements, parameters
 
 if TYPE_CHECKING:
     from mlflow.entities import Param, Run
@@ -69,11 +69,10 @@ class Mlflow:
 class Runs:
     """`tracked.Sink`: the runs of one search on a tracking server."""
 
-    name: ClassVar[str] = "MLflow"
+    name = "MLflow"
 
     def __init__(self, tracked: Tracked, options: Mlflow) -> None:
         self._tracked, self._options = tracked, options
-        self._incumbent = Incumbent()
         self._runs: dict[int, str] = {}
         """Trial -> id of its run."""
         self._rungs: dict[int, set[int]] = {}
@@ -102,7 +101,6 @@ class Runs:
 
     def write(self, results: Sequence[Result]) -> None:
         """One call for what is measured, one for the status; two more for a new trial."""
-        self._write_best(results)
         new = [result for result in results if not self.has(result.job.key)]
         if not new:
             return
@@ -126,6 +124,15 @@ class Runs:
         self._client.set_terminated(run, status, _milliseconds(new[-1]))
         self._rungs[trial] = rungs
 
+    def improve(self, bests: Sequence[Best]) -> None:
+        """The parent's curve: the best loss so far by number of results."""
+        from mlflow.entities import Metric
+
+        new = [best for best in bests if best.results not in self._best_steps]
+        metrics = [Metric("best_loss", best.loss, int(1000 * best.instant), best.results) for best in new]
+        self._client.log_batch(self._parent, metrics=metrics)
+        self._best_steps |= {best.results for best in new}
+
     def has(self, key: JobKey) -> bool:
         """Whether a job is logged."""
         return key.rung in self._rungs.get(key.trial_id, ())
@@ -137,17 +144,6 @@ class Runs:
         if (page := self._tracked.page()) is not None:
             self._client.log_text(self._parent, page, "report.html")
         self._client.set_terminated(self._parent, _STATUS[ending])
-
-    def _write_best(self, results: Sequence[Result]) -> None:
-        """The parent's curve: the best loss so far by number of results."""
-        from mlflow.entities import Metric
-
-        found = [(self._incumbent.told(result), _milliseconds(result)) for result in results]
-        new = [(best, when) for best, when in found if best is not None and best[1] not in self._best_steps]
-        self._client.log_batch(
-            self._parent, metrics=[Metric("best_loss", best[0], when, best[1]) for best, when in new]
-        )
-        self._best_steps |= {best[1] for best, _ in new}
 
     def _find_parent(self) -> str | None:
         found = list(islice(self._search(f"tags.`spark_nas.search` = '{self._tracked.identity}'"), 1))

@@ -1,4 +1,4 @@
-"""From an experiment's section `tracking` to what watches the search: the one place here that knows of parts and runs."""
+"""From an experiment's section `tracking` to what watches the search: all here that knows of parts and reports."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from spark_nas.tracking.tracked import Tracked
 if TYPE_CHECKING:
     from spark_nas.assemble import Parts
     from spark_nas.driver import Observer
+
+Rows = Callable[[], Iterable[tuple[Result, int]]]
+"""Reads a results table."""
 
 
 class Observers:
@@ -45,7 +48,7 @@ def tracked_too(
     parts: Parts,
     root: str,
     record: Mapping[str, Any],
-    rows: Callable[[], Iterable[tuple[Result, int]]],
+    rows: Rows,
 ) -> Iterator[Observer]:
     """`observer`, joined by the tracker that the experiment names, which ends with the context.
 
@@ -58,9 +61,7 @@ def tracked_too(
     run_id = str(record["run_id"])
     name = run_id + root.rpartition(f"/{run_id}")[2]  # a retraining lies in a folder of the run that it belongs to
     try:
-        tracker = options.build(
-            Tracked(name, root, record, lambda: _page(parts, name, record, [result for result, _ in rows()]))
-        )
+        tracker = options.build(Tracked(name, root, record, lambda: _page(parts, name, record, rows)))
     except OptionError as error:
         key = "tracking.name" if error.key == "tracking" else f"tracking.{error.key}"
         raise ConfigError(parts.experiment.file, key, error.value, error.remedy) from error
@@ -68,12 +69,13 @@ def tracked_too(
         yield Observers(observer, tracker)
 
 
-def _page(parts: Parts, name: str, record: Mapping[str, Any], results: Sequence[Result]) -> str | None:
+def _page(parts: Parts, name: str, record: Mapping[str, Any], rows: Rows) -> str | None:
     """The report page; None without the packages that it needs."""
     try:
         from spark_nas.report.page import render
     except ImportError:
         return None
+    results = [result for result, _ in rows()]
     best = incumbent(results)
     trial = best.job.trial if best is not None else None
     graph = parts.experiment.space.graph(trial.architecture, trial.recipe) if trial is not None else None

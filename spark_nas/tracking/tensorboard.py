@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from spark_nas.errors import OptionError
 from spark_nas.search.records import JobKey, Result
 from spark_nas.tracking.background import Background
-from spark_nas.tracking.tracked import Ending, Tracked, instant, measurements, parameters
+from spark_nas.tracking.tracked import Best, Ending, Tracked, instant, measurements, parameters
 
 if TYPE_CHECKING:
-    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
 
 _VERSION = "brain.Event:2"
 """What the first event of a file says, or TensorBoard does not read it."""
@@ -80,6 +80,9 @@ class EventFiles:
             if not self.has(result.job.key):
                 self._write(self._path(*result.job.key), _events(result, first=result.job.rung == 0))
 
+    def improve(self, bests: Sequence[Best]) -> None:
+        """Nothing: the HParams table sorts by loss itself."""
+
     def has(self, key: JobKey) -> bool:
         """Whether the job's file is there."""
         return self._path(*key).exists()
@@ -88,23 +91,17 @@ class EventFiles:
         """How each trial went, for the HParams table; nothing yet where the search will go on."""
         if ending != "finished":
             return
-        from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
-        from tensorboard.plugins.hparams.summary import session_end_pb
-
         for trial, result in self._last.items():
-            status = STATUS_SUCCESS if result.status == "completed" else STATUS_FAILURE
-            summary = session_end_pb(status, instant(result))
-            self._write(self._path(trial, _END), [_event(instant(result), 0, summary)])
+            self._write(self._path(trial, _END), [_event(instant(result), 0, _ended(result))])
 
     def _path(self, trial: int, rung: int) -> Path:
-        return (
-            self._folder / f"trial-{trial:06d}" / f"events.out.tfevents.{rung:010d}.{'rung' if rung < _END else 'end'}"
-        )
+        kind = "rung" if rung < _END else "end"
+        return self._folder / f"trial-{trial:06d}" / f"events.out.tfevents.{rung:010d}.{kind}"
 
     def _write(self, path: Path, events: Sequence[Event] | Iterator[Event]) -> None:
         """The whole file or none."""
         from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.summary.writer.record_writer import RecordWriter
+        from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
         content = io.BytesIO()
         writer = RecordWriter(content)
@@ -124,18 +121,31 @@ class EventFiles:
 
 def _events(result: Result, *, first: bool) -> Iterator[Event]:
     """A job's scalars, each at its resource; with the trial's first, what kind of trial it is."""
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.plugins.hparams.summary import session_start_pb
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb  # type: ignore[import-untyped]
 
     if first:
         trial = result.job.trial
-        start = session_start_pb(
-            parameters(trial), group_name=f"trial-{trial.trial_id:06d}", start_time_secs=result.started_at.timestamp()
-        )
-        yield _event(result.started_at.timestamp(), 0, start)
+        began = result.started_at.timestamp()
+        yield _event(began, 0, hparams_pb(parameters(trial), f"trial-{trial.trial_id:06d}", began))
     for name, value, step in sorted(measurements(result), key=lambda found: found[2]):
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
         yield _event(instant(result), step, summary)
+
+
+def _ended(result: Result) -> Any:  # noqa: ANN401 - TensorBoard's own protobuf, untyped
+    """How a trial went, as the HParams table wants it: TensorBoard's own function for that needs TensorFlow."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import metadata  # type: ignore[import-untyped]
+    from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS  # type: ignore[import-untyped]
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo  # type: ignore[import-untyped]
+
+    status = STATUS_SUCCESS if result.status == "completed" else STATUS_FAILURE
+    data = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=instant(result)))
+    described = metadata.create_summary_metadata(data)
+    return Summary(
+        value=[Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=described, tensor=metadata.NULL_TENSOR)]
+    )
 
 
 def _event(seconds: float, step: int, summary: Any) -> Event:  # noqa: ANN401 - TensorBoard's own protobuf, untyped

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from spark_nas.search.records import JobKey, RecipeValue, Result, Trial
 
@@ -33,6 +33,16 @@ class Tracked:
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
+class Best(NamedTuple):
+    """A new best result of the search."""
+
+    loss: float
+    results: int
+    """How many results there were then, itself included: the same however often the search is continued."""
+    instant: float
+    """When it came, in seconds since 1970."""
+
+
 class Sink(Protocol):
     """Where a tracker writes to. All methods are called by one thread, which is not the search's; all may raise."""
 
@@ -45,6 +55,10 @@ class Sink(Protocol):
 
     def write(self, results: Sequence[Result]) -> None:
         """Add results of one trial, by rung; those that are there already stay as they are."""
+        ...
+
+    def improve(self, bests: Sequence[Best]) -> None:
+        """Add new best results, in order; those that are there already stay as they are."""
         ...
 
     def has(self, key: JobKey) -> bool:
@@ -91,14 +105,14 @@ class Incumbent:
         self._results = 0
         self._best = (0, math.inf)
 
-    def told(self, result: Result) -> tuple[float, int] | None:
-        """(loss, number of results so far) if this one is the new best."""
+    def told(self, result: Result) -> Best | None:
+        """What this result is as the new best; None if it is none."""
         self._results += 1
         rank = (-result.job.resource, result.loss)
         if not result.usable or result.supernet or rank >= self._best:
             return None
         self._best = rank
-        return result.loss, self._results
+        return Best(result.loss, self._results, instant(result))
 
 
 def instant(result: Result) -> float:

@@ -43,7 +43,9 @@ def test_the_incumbent_is_the_best_at_the_highest_resource():
         incumbent.told(r)
         for r in (result(3), result(1), result(2), result(0, error="boom"), result(2, 1, 3), result(1, 1, 3))
     ]
-    assert [(4.0, 1), (2.0, 2), None, None, (1 / 3 + 2, 5), (1 / 3 + 1, 6)] == told
+    now = instant(result())
+    first, second, third, last = (4.0, 1, now), (2.0, 2, now), (1 / 3 + 2, 5, now), (1 / 3 + 1, 6, now)
+    assert [first, second, None, None, third, last] == told
 
 
 def test_an_instant_is_when_the_job_ended():

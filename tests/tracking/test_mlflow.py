@@ -1,0 +1,127 @@
+"""MLflow: its database as the tests' own store, and its server as a process over HTTP."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from spark_nas.errors import Unfinished
+from spark_nas.tracking.mlflow import Mlflow
+from tests.tracking.conftest import client, serving
+from tests.tracking.results import result, tracked
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+pytestmark = pytest.mark.slow  # MLflow alone takes seconds to import, and seconds more to make its tables
+RESULTS = (result(0), result(1), result(0, 1, 3), result(1, 1, 3, error="boom\nTraceback"))
+
+
+def runs(uri: str, experiment: str):
+    """The one parent run of an experiment, and its trials."""
+    there = client(uri)
+    found = there.search_runs([there.get_experiment_by_name(experiment).experiment_id])
+    (parent,) = [run for run in found if "spark_nas.search" in run.data.tags]
+    trials = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(found) == 1 + len(trials)
+    return parent, {int(run.data.tags["spark_nas.trial"]): run for run in trials}
+
+
+def curve(uri: str, run: Run, name: str) -> list[tuple[int, float]]:
+    return [(metric.step, metric.value) for metric in client(uri).get_metric_history(run.info.run_id, name)]
+
+
+def test_a_search_on_a_server_is_a_parent_run_with_a_nested_run_a_trial(tmp_path: Path):
+    with serving(tmp_path) as (uri, _):
+        with Mlflow("nas", uri).build(tracked()) as tracker:
+            for one in RESULTS:
+                tracker.on_result(one)
+        parent, trials = runs(uri, "nas")
+        assert ("first", "FINISHED") == (parent.info.run_name, parent.info.status)
+        assert {"scheduler.name": "asha", "scheduler.eta": "3", "seed": "7"} == parent.data.params
+        assert [(1, 1.0), (3, 1 / 3)] == curve(uri, parent, "best_loss")
+        assert ["FINISHED", "FAILED"] == [trials[n].info.status for n in (0, 1)]
+        assert "boom\nTraceback" == trials[1].data.tags["spark_nas.error"]
+        assert "0.5" == trials[0].data.params["recipe.learning_rate"]
+        assert "skip" == trials[0].data.params["architecture.edge 0"]
+        assert [(1, 1.0), (2, 0.5), (3, 1 / 3)] == curve(uri, trials[0], "loss")
+        assert 1000 * 2.5 == trials[1].info.end_time - trials[1].info.start_time
+        there = client(uri)
+        assert {"report.html", "run.json"} == {file.path for file in there.list_artifacts(parent.info.run_id)}
+        record = there.download_artifacts(parent.info.run_id, "run.json", str(tmp_path))
+        assert tracked().record == json.loads(Path(record).read_text())
+
+
+def test_a_search_that_goes_on_goes_on_in_its_runs_and_logs_nothing_twice(database: str):
+    with pytest.raises(Unfinished), Mlflow("resumed", database).build(tracked(page=None)) as tracker:  # noqa: PT012
+        for one in RESULTS[:2]:
+            tracker.on_result(one)
+        raise Unfinished("time")
+    parent, _ = runs(database, "resumed")
+    assert "KILLED" == parent.info.status
+    with Mlflow("resumed", database).build(tracked(page=None)) as tracker:
+        for one in RESULTS:
+            tracker.on_result(one)
+    again, trials = runs(database, "resumed")
+    assert (parent.info.run_id, "FINISHED") == (again.info.run_id, again.info.status)
+    assert [(1, 1.0), (3, 1 / 3)] == curve(database, again, "best_loss")
+    assert {0, 1} == set(trials)
+    for name in ("loss", "seconds"):
+        steps = [step for step, _ in curve(database, trials[0], name)]
+        assert sorted(set(steps)) == steps
+
+
+def test_the_same_name_begun_anew_is_another_run(database: str):
+    for created in ("monday", "tuesday"):
+        with Mlflow("anew", database).build(tracked(created_at=created, page=None)) as tracker:
+            tracker.on_result(result())
+    there = client(database)
+    found = there.search_runs([there.get_experiment_by_name("anew").experiment_id])
+    assert 4 == len(found)
+
+
+def test_more_runs_than_a_page_are_all_found_again(database: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("spark_nas.tracking.mlflow._PAGE", 2)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "pages")
+    for _ in range(2):
+        with Mlflow(uri=database).build(tracked(page=None)) as tracker:
+            for trial in range(5):
+                tracker.on_result(result(trial))
+    _, trials = runs(database, "pages")
+    assert set(range(5)) == set(trials)
+
+
+def test_what_mlflow_cannot_hold_is_cut_and_whole_in_an_artefact(database: str):
+    with Mlflow("long", database).build(tracked(page=None)) as tracker:
+        tracker.on_result(result(text="x" * 7000, **{"odd:name": 1}))
+    _, trials = runs(database, "long")
+    params = trials[0].data.params
+    assert ("x" * 6000, "1") == (params["recipe.text"], params["recipe.odd_name"])
+    there = client(database)
+    assert ["trial.json"] == [file.path for file in there.list_artifacts(trials[0].info.run_id)]
+
+
+def test_a_server_that_dies_is_warned_of_once_and_what_it_missed_comes_with_the_same_command(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.WARNING, "spark_nas")
+    with serving(tmp_path) as (uri, process), Mlflow("nas", uri).build(tracked()) as tracker:
+        process.kill()
+        process.wait()
+        for one in RESULTS:
+            tracker.on_result(one)
+    first, last = (record.getMessage() for record in caplog.records if record.name.startswith("spark_nas"))
+    assert "goes on without waiting" in first
+    assert last.startswith("MLflow: 4 results are not shown there")
+    caplog.clear()
+    with serving(tmp_path) as (uri, _):
+        with Mlflow("nas", uri).build(tracked()) as tracker:
+            for one in RESULTS:
+                tracker.on_result(one)
+        _, trials = runs(uri, "nas")
+        assert [(1, 1.0), (2, 0.5), (3, 1 / 3)] == curve(uri, trials[0], "loss")
+    assert [] == [record for record in caplog.records if record.name.startswith("spark_nas")]

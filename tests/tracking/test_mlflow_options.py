@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from spark_nas.errors import OptionError
+from spark_nas.tracking.mlflow import Mlflow
+from tests.tracking.results import tracked
+
+
+@pytest.mark.parametrize("options", [{"queue": 0}, {"end_seconds": -1.0}])
+def test_what_it_cannot_honour_is_refused(options: dict[str, float]):
+    with pytest.raises(OptionError, match="give at least"):
+        Mlflow(**options)
+
+
+def test_a_password_is_refused_and_not_repeated():
+    with pytest.raises(OptionError, match="keep secrets out") as caught:
+        Mlflow(uri="https://me:secret@host/mlflow")
+    assert "secret@" not in str(caught.value)
+    assert "https://***@host/mlflow" in str(caught.value)
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("spark_nas.tracking.mlflow.find_spec", lambda name: None)
+    with pytest.raises(OptionError, match=r"spark_nas\[mlflow\]"):
+        Mlflow().build(tracked())
