@@ -47,6 +47,8 @@ class Background:
         self._incumbent, self._bests = Incumbent(), list[Best]()
         self._changed = threading.Condition()
         self._missed: set[JobKey] = set()
+        self._at_hand = 0
+        """Results taken from the queue that are neither written nor missed yet."""
         self._ending: Ending | None = None
         self._opened = self._warned = self._given_up = False
         self._busy_since: float | None = None
@@ -87,9 +89,9 @@ class Background:
         self._thread.join(self._patience if error is None else min(self._patience, _STOPPED_SECONDS))
         with self._changed:
             self._given_up = True
-            left = len(self._queue) if self._thread.is_alive() else 0
+            left = len(self._queue) + self._at_hand
         missed = left + sum(not self._sink.has(key) for key in self._missed)
-        if self._thread.is_alive() or missed:
+        if missed:
             _log.warning(
                 "%s: %d results are not shown there; all are in the results table, and the same command adds them",
                 self._sink.name,
@@ -102,9 +104,8 @@ class Background:
                 while not self._queue and self._ending is None:
                     self._changed.wait()
                 batch = [self._queue.popleft() for _ in range(min(_AT_ONCE, len(self._queue)))]
+                self._at_hand = len(batch)
                 bests, self._bests = self._bests, []
-            if self._given_up:
-                return
             if bests:
                 self._try(partial(self._sink.improve, bests), ())
             trials: dict[int, list[Result]] = {}
@@ -114,6 +115,7 @@ class Background:
                 self._try(partial(self._sink.write, results), results)
             if not batch:  # nobody wakes this thread for nothing: it is the end
                 self._try(self._finish, ())
+            if not batch or self._given_up:
                 return
 
     def _finish(self) -> None:
@@ -121,6 +123,8 @@ class Background:
 
     def _try(self, step: Callable[[], None], results: Sequence[Result]) -> None:
         """Do a step; whatever it raises is not the search's business."""
+        if self._given_up:
+            return
         self._busy_since = self._clock()
         try:
             if not self._opened:
@@ -131,7 +135,9 @@ class Background:
             with self._changed:
                 self._missed.update(result.job.key for result in results)
             self._warn((str(error) or type(error).__name__).splitlines()[0][:300])
-        self._busy_since = None
+        with self._changed:
+            self._at_hand -= len(results)
+            self._busy_since = None
 
     def _warn(self, reason: str) -> None:
         if not self._warned:

@@ -39,7 +39,7 @@ class Mlflow:
     """Options of tracking by MLflow."""
 
     experiment: str | None = None
-    """MLflow's experiment, made where there is none; on Databricks a path, /Users/NAME/search. None: what
+    """MLflow's experiment, made where there is none; on Databricks a path of the workspace. None: what
     MLFLOW_EXPERIMENT_NAME says, or spark_nas."""
     uri: str | None = None
     """The tracking server or database, without secrets: those belong into MLFLOW_TRACKING_USERNAME, _PASSWORD or

@@ -17,7 +17,10 @@ from tests.tracking.results import result, tracked
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-pytestmark = pytest.mark.slow  # MLflow alone takes seconds to import, and seconds more to make its tables
+pytestmark = [
+    pytest.mark.slow,  # MLflow alone takes seconds to import, and seconds more to make its tables
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),  # its tables, of SQLAlchemy
+]
 RESULTS = (result(0), result(1), result(0, 1, 3), result(1, 1, 3, error="boom\nTraceback"))
 
 

@@ -66,16 +66,13 @@ def test_a_search_that_goes_on_writes_nothing_twice_and_ends_once(tmp_path: Path
 def test_a_job_that_cannot_be_written_leaves_no_part_of_a_file(tmp_path: Path):
     files = EventFiles(tmp_path)
     files.open()
-    in_the_way = tmp_path / "trial-000000" / "events.out.tfevents.0000000000.rung"
-    in_the_way.mkdir(parents=True)
-    in_the_way.rmdir()
-    files.write([result()])
     (tmp_path / "trial-000001").write_text("no folder")
     with pytest.raises(OSError, match="trial-000001"):
         files.write([result(1)])
     assert not files.has(JobKey(1, 0))
     blocked = tmp_path / "trial-000002" / "events.out.tfevents.1000000000.end"
     (blocked / "full").mkdir(parents=True)
+    files = EventFiles(tmp_path)
     files.write([result(2)])
     with pytest.raises(OSError, match="directory"):
         files.finish("finished")
