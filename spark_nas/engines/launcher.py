@@ -263,7 +263,7 @@ def _thread(session: SparkSession, target: Callable[[], None]) -> Thread:
 def _label(session: SparkSession, group: str, description: str) -> None:
     """Mark the Spark jobs of this thread, for the UI and for cancelling."""
     if is_connect(session):
-        for old in session.getTags():
+        for old in list(session.getTags()):  # it is the live set
             if is_tag(old):
                 session.removeTag(old)
         session.addTag(group)

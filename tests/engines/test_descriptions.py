@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
+import re
 
 import pytest
+from pyspark.sql import SparkSession
 
 from spark_nas.engines.descriptions import as_tag, describe_jobs, is_tag, named_run, of_run
-from spark_nas.engines.session import Session
 from spark_nas.engines.spark_async import SparkAsync
 from spark_nas.engines.spark_rounds import SparkRounds
-from spark_nas.evaluation.synthetic import Synthetic
-from spark_nas.search.records import Job, Trial
-from tests.strategies import plain_space
-
-SPACE = plain_space(2, 2)
+from spark_nas.search.records import Architecture, Job, Trial
+from tests.engines.probes import Probe, job
 
 
 def jobs(*places: tuple[int, int, int]) -> list[Job]:
     """Of (bracket, rung, resource)."""
     return [
-        Job(Trial(n, next(iter(SPACE.enumerate())), bracket=bracket), rung, resource)
+        Job(Trial(n, Architecture(), bracket=bracket), rung, resource)
         for n, (bracket, rung, resource) in enumerate(places)
     ]
 
@@ -47,27 +43,19 @@ def test_a_tag_has_no_comma_and_is_known_again():
 
 
 @pytest.mark.spark
-def test_the_status_api_says_what_a_stage_is_doing():
-    conf = {"spark.ui.enabled": "true", "spark.ui.port": "0"}
-    session, _ = Session(master="local[2]", conf=conf).open()
-    evaluator = Synthetic().build(SPACE, None, 9)
-    try:
-        for options in (SparkRounds(), SparkAsync(slots=1, channel="on"), SparkAsync(slots=1, channel="off")):
-            with named_run("first"):
-                engine = options.build(evaluator, spark=session)
-                try:
-                    engine.submit(jobs((2, 1, 9), (2, 1, 9)))
-                    assert all(result.status == "completed" for result in engine.wait())
-                finally:
-                    engine.close()
-        context = session.sparkContext
-        address = f"{context.uiWebUrl}/api/v1/applications/{context.applicationId}/jobs"
-        port = address.split("//")[1].split("/", maxsplit=1)[0].split(":")[1]
-        address = f"http://127.0.0.1:{port}/" + address.split("/", 3)[3]
-        with urllib.request.urlopen(address) as answer:
-            said = {job.get("description") for job in json.load(answer)}
-    finally:
-        session.stop()
-    assert "spark_nas round of run first: bracket 2, rung 1: 2 jobs to 9 epochs" in said
-    assert "spark_nas session 0 of run first" in said or "spark_nas session 1 of run first" in said
-    assert "spark_nas session of run first: starting Python" in said
+def test_spark_s_status_store_says_what_a_stage_is_doing(spark: SparkSession):
+    for options in (SparkRounds(), SparkAsync(slots=1, channel="on"), SparkAsync(slots=1, channel="off")):
+        with named_run("told"):
+            engine = options.build(Probe(), None, spark)
+        try:
+            engine.submit([job(0), job(1)])
+            assert "completed" == engine.wait()[0].status
+        finally:
+            engine.close()
+    context = spark.sparkContext
+    listed = context._jsc.sc().statusStore().jobsList(context._jvm.java.util.ArrayList())  # what the UI shows
+    found = [listed.apply(place).description() for place in range(listed.size())]
+    said = {description.get() for description in found if description.isDefined()}
+    assert f"spark_nas round of run told: {describe_jobs([job(0), job(1)])}" in said
+    assert any(re.fullmatch(r"spark_nas session \d+ of run told", text) for text in said)
+    assert "spark_nas session of run told: starting Python" in said

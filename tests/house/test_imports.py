@@ -44,9 +44,11 @@ OWNERS = {
     "boto3": ("object_store.py", "storage", "data"),
     "pyarrow": ("object_store.py", "storage", "data", "engines"),
     "ConfigSpace": ("spaces/recipes.py",),
+    "mlflow": ("tracking/mlflow.py",),
     "plotly": ("report",),
     "networkx": ("report",),
     "sklearn": ("data",),
+    "tensorboard": ("tracking/tensorboard.py",),
     "PIL": ("data",),
 }
 """Where each library lives; elsewhere it may be named in annotations only."""

@@ -50,17 +50,19 @@ def test_a_tool_that_does_not_answer_is_warned_of_once_and_not_waited_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     sink, now = Gated(tmp_path), iter(range(0, 1000, 20))
-    with Background(sink, patience=0.0, clock=lambda: float(next(now))) as tracker:
-        tracker.on_result(result(0))
+    tracker = Background(sink, patience=0.0, clock=lambda: float(next(now)))
+    for trial in (0, 1):
+        tracker.on_result(result(trial))
+    with tracker:
         sink.reached.wait()
-        for trial in (1, 2):
+        for trial in (2, 3):
             tracker.on_result(result(trial))
     sink.gate.set()
     tracker._thread.join()
     warned, ended = messages(caplog)
     assert warned.startswith("TensorBoard: no answer for 15 s")
-    assert ended.startswith("TensorBoard: 3 results are not shown there")
-    assert not sink.has(JobKey(2, 0))
+    assert ended.startswith("TensorBoard: 4 results are not shown there")
+    assert [True, False, False, False] == [sink.has(JobKey(trial, 0)) for trial in range(4)]
 
 
 def test_a_search_that_fails_ends_as_failed(tmp_path: Path):
