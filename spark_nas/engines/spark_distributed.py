@@ -9,6 +9,7 @@ result returns as JSON through Spark, and what a rank commits, resumes and loses
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -154,6 +155,9 @@ class TogetherLauncher(Launcher):
 
         [[(job, attempt)]] = board
         distributor = TorchDistributor(self._processes, local_mode=False, use_gpu=self._use_gpu)
+        # Below its errors it tells what our own progress tells; and a warning of Spark 3.5's has an argument too many,
+        # at which a strict handler of logs raises.
+        distributor.logger.setLevel(logging.ERROR)
         folders, names = (SparkFiles.getRootDirectory(), "."), self._session.sparkContext._python_includes or ()
         rank = shipped([f"{folder}/{name}" for folder in folders for name in names])
         result: Any = distributor.run(rank, self._payload.pickled, job_to_json(job), attempt, self._cpus)

@@ -86,7 +86,7 @@ def test_ten_thousand_jobs_make_a_small_closure():
         ran.append(Assignment(job, attempt))
         return Result(job, "completed", loss=0.0)
 
-    assert [result_from_json(text).job for text in feed.run(9_999, work)] == [job(9_999)]
+    assert [result_from_json(text).job for text in feed.run(9_999, work, print)] == [job(9_999)]
     assert ran == board[9_999]
 
 
