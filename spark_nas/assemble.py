@@ -125,7 +125,7 @@ class Parts:
             "recipe": recipe_section(e),
             "data": getattr(self.dataset, "fingerprint", None),
             **{name: describe(getattr(e, name)) for name in ("space", "sampler", "scheduler", "evaluator")},
-            **({"method": describe(e.method)} if e.method is not None else {}),
+            **({"method": identity_of(e.method)} if e.method is not None else {}),
         }
 
 
@@ -189,6 +189,15 @@ def describe(options: Any) -> dict[str, Any]:
             values[key] = describe(value) if hasattr(value, "build") else dataclasses.asdict(value)
     dotted = _dotted(type(options))
     return {"name": _names().get(dotted, dotted), **values}
+
+
+def identity_of(options: Any) -> dict[str, Any]:
+    """The description, and what the options have read from files: a table that has changed is another experiment."""
+    read = {field.name: getattr(options, field.name) for field in dataclasses.fields(options) if not field.init}
+    return {
+        **describe(options),
+        **{name: dataclasses.asdict(value) for name, value in read.items() if value is not None},
+    }
 
 
 def _names() -> dict[str, str]:

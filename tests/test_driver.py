@@ -70,11 +70,12 @@ def test_every_single_prefix_of_the_log_leads_to_the_same_table(name: str):
 def test_the_same_holds_through_parquet(cut: int, second: dict[str, int]):
     whole, _ = search(SYNCHRONOUS["hyperband"])
     with tempfile.TemporaryDirectory() as folder:
-        log = ParquetLog(LocalFiles(folder), "run")
-        for result, asked in whole.table[:cut]:
-            log.append([result], asked)
+        with ParquetLog(LocalFiles(folder), "run") as log:  # at the end nobody compacts any more
+            for result, asked in whole.table[:cut]:
+                log.append([result], asked)
         engine = cluster(SYNCHRONOUS["hyperband"], whole.cut(cut).store, **second)
-        driver.run(fresh(SYNCHRONOUS["hyperband"]), engine, ParquetLog(LocalFiles(folder), "run"))
+        with ParquetLog(LocalFiles(folder), "run") as log:
+            driver.run(fresh(SYNCHRONOUS["hyperband"]), engine, log)
         assert WHOLE["hyperband"] == table(ParquetLog(LocalFiles(folder), "run").rows())
 
 

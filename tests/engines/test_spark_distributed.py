@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
@@ -64,6 +65,9 @@ def test_a_search_whose_process_was_killed_trains_the_supernet_again_and_commits
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    pyspark.__version__ < "4", reason="Spark 3.5 was seen to hang with a job beside a waiting barrier stage"
+)
 def test_other_jobs_run_in_rounds_and_closing_ends_the_processes_of_a_supernet(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from spark_nas.assemble import describe
+from spark_nas.assemble import identity_of
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.oneshot import proxyless
 from spark_nas.evaluation.oneshot.proxyless import Proxyless, scored
@@ -204,7 +204,7 @@ def test_the_options_carry_their_table_to_workers_without_the_file(latency: str)
 
 
 def test_the_table_is_part_of_an_experiments_identity(latency: str):
-    described = json.loads(json.dumps(describe(Proxyless(latency=latency, reference=8.0))))
+    described = json.loads(json.dumps(identity_of(Proxyless(latency=latency, reference=8.0))))
     assert ("proxyless", latency) == (described["name"], described["latency"])
     assert json.loads(table_of(SPACE).to_json()) == described["table"]
 
