@@ -158,7 +158,7 @@ class OneShotScheduler:
     def needed(self) -> set[JobKey]:
         """What the stage needs, and the supernets until they are scored."""
         if self._scoring is not None and self._begun == 2:
-            return self._scoring.supernets_needed()
+            return self._scoring.needed()
         own = {key for inner in self._stage.needed() if (key := self._outer(inner)) is not None}
         return own | {result.job.key for result in self._trained} if self._begun == 1 else own
 

@@ -75,10 +75,6 @@ class Scoring:
             self._open[group.supernet.job.key] -= 1
 
     def needed(self) -> set[JobKey]:
-        """Of this stage's own jobs none: they leave no checkpoints."""
-        return set()
-
-    def supernets_needed(self) -> set[JobKey]:
         """The supernets that scores to come, or in flight, start from."""
         return {key for key, groups in self._open.items() if groups}
 

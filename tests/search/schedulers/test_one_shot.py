@@ -222,3 +222,20 @@ def test_it_decides_after_each_result_where_one_of_its_schedulers_does():
     assert OneShot(Asha(trials=4, max_resource=4, eta=2)).asynchronous
     assert OneShot(FullTraining(1, 9), retrain=Asha(trials=4, max_resource=4, eta=2)).asynchronous
     assert not OneShot(FullTraining(1, 9)).endless
+
+
+def test_a_result_of_a_job_that_was_issued_differently_is_refused():
+    scheduler = OneShot(FullTraining(1, 9)).build(sampler(1), 1)
+    (job,) = scheduler.ask(1)
+    with pytest.raises(ValueError, match="differs from the one issued"):
+        scheduler.tell(Result(replace(job, resource=8), "completed", 0.5))
+    tell(scheduler, [job])
+
+
+def test_scores_leave_no_checkpoints_that_anybody_needs():
+    options = OneShot(FullTraining(1, 9), candidates=2, retrain=FullTraining(None, 9))
+    scheduler = options.build(sampler(1), 1)
+    (supernet,) = scheduler.ask(1)
+    tell(scheduler, [supernet])
+    tell(scheduler, scheduler.ask(9))
+    assert {supernet.key} == scheduler.needed()  # the scores themselves are not among them
