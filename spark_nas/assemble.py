@@ -16,7 +16,7 @@ from spark_nas.checking import Components
 from spark_nas.config import Experiment, load, parse
 from spark_nas.errors import ConfigError, OptionError
 from spark_nas.search.protocols import Dataset, Engine, Evaluator, JobStore, Sampler, Scheduler
-from spark_nas.search.records import derive_seed
+from spark_nas.search.records import RecipeValue, derive_seed
 from spark_nas.spaces.core import SearchSpace
 from spark_nas.spaces.recipes import RecipeSpace
 
@@ -226,26 +226,38 @@ def _checked(experiment: Experiment) -> Experiment:
         name = describe(experiment.method)["name"]
         raise ConfigError(file, "method", name, "searches the open choices of supernets: use scheduler one_shot")
     recipes = build_recipes(experiment)
-    if hasattr(experiment.evaluator, "check_recipe"):
-        with _Located(experiment, ""):
-            experiment.evaluator.check_recipe(recipes.names, experiment.space.recipe_keys)
-    _try_recipes(experiment, recipes)
+    _check_recipe(experiment, recipes, "recipe", {})
+    # Those of trainings that come last, and must not be found wrong then.
+    for place, override in (
+        ("scheduler.retrain_recipe", getattr(scheduler, "retrain_recipe", {})),
+        ("retrain.recipe", experiment.retrain.recipe),
+    ):
+        if override:
+            _check_recipe(experiment, recipes, place, override)
     return experiment
 
 
-def _try_recipes(experiment: Experiment, recipes: RecipeSpace) -> None:
-    """Draw some recipes: what no network or training can use is found here, not by every job. Raises ConfigError."""
-    rng = Random(1)
-    for _ in range(_TRIED):
-        recipe = recipes.sample(rng)
-        try:
+def _check_recipe(
+    experiment: Experiment, recipes: RecipeSpace, place: str, override: Mapping[str, RecipeValue]
+) -> None:
+    """Draw some recipes, overridden by the section at `place`, and see whether a network and a training can use them.
+
+    What they cannot is found here, not by every job. Raises ConfigError.
+    """
+    rng, evaluator = Random(1), experiment.evaluator
+    try:
+        if hasattr(evaluator, "check_recipe"):
+            evaluator.check_recipe(override or recipes.names, experiment.space.recipe_keys)
+        for _ in range(_TRIED):
+            recipe = {**recipes.sample(rng), **override}
             experiment.space.check(recipe)
-            if hasattr(experiment.evaluator, "with_recipe"):
-                experiment.evaluator.with_recipe(recipe)
-        except OptionError as error:
-            name = error.key.removeprefix("recipe.")
-            key = f"recipe.{name}" if name in recipe else _place(experiment, "evaluator", name)
-            raise ConfigError(experiment.file, key, error.value, error.remedy) from error
+            if hasattr(evaluator, "with_recipe"):
+                evaluator.with_recipe(recipe)
+    except OptionError as error:
+        name = error.key.removeprefix("recipe.")
+        ours = name in override or name in recipes.names
+        key = f"{place}.{name}" if ours else _place(experiment, "evaluator", name)
+        raise ConfigError(experiment.file, key, error.value, error.remedy) from error
 
 
 def _check_resources(experiment: Experiment, evaluator: Evaluator) -> None:

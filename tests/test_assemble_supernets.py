@@ -75,6 +75,22 @@ def test_what_cannot_be_searched_is_refused_before_any_job(changed: dict[str, ob
         assemble(experiment(data={"path": "x"}, **changed))
 
 
+@pytest.mark.parametrize("place", ["scheduler.retrain_recipe", "retrain.recipe"])
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"chanels": 36}, "chanels: 'chanels': neither the space nor the training has it: did you mean 'channels'?"),
+        ({"channels": 0}, "channels: 0: "),
+        ({"drop_path": 2.0}, "drop_path: 2.0: must be at least 0 and less than 1"),
+    ],
+)
+def test_the_recipe_of_a_training_that_comes_last_is_checked_first(place: str, recipe: dict[str, object], message: str):
+    last = {"scheduler": {**ONE_SHOT["scheduler"], "retrain_recipe": recipe}}
+    assert f"{place}.{message}" in refusal(
+        **(last if place.startswith("scheduler") else {"retrain": {"recipe": recipe}})
+    )
+
+
 @pytest.mark.usefixtures("images")
 def test_a_method_is_part_of_an_experiments_identity():
     one = assemble(experiment(data={"path": "x"}))
