@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.supernet_contestants import CONTESTANTS, Setting
 from benchmarks.supernet_published import PublishedSearch
-from benchmarks.supernet_step import CONTESTANTS, Kept, Setting, memory
+from benchmarks.supernet_step import Kept, memory
 from spark_nas.evaluation.networks.build import build
 from spark_nas.spaces.core import SUPERNET
 from spark_nas.spaces.darts import CELLS, OPERATIONS, Darts
