@@ -1,7 +1,8 @@
 """Amazon EMR on EC2: a step of a running cluster (AddJobFlowSteps), or a cluster of its own (RunJobFlow).
 
-The request is what `aws emr add-steps --cli-input-json` or `aws emr run-job-flow` takes. The driver runs in a YARN
-container (cluster mode): on the primary node it would compete with YARN itself.
+The request is what boto3's `add_job_flow_steps(**request)` or `run_job_flow(**request)` takes; the AWS CLI has neither
+operation under its name. The driver runs in a YARN container (cluster mode): on the primary node it would compete with
+YARN itself.
 """
 
 from __future__ import annotations
