@@ -89,8 +89,7 @@ class Background:
         self._thread.join(self._patience if error is None else min(self._patience, _STOPPED_SECONDS))
         with self._changed:
             self._given_up = True
-            left = len(self._queue) + self._at_hand
-        missed = left + sum(not self._sink.has(key) for key in self._missed)
+            missed = len(self._queue) + self._at_hand + len(self._missed)
         if missed:
             _log.warning(
                 "%s: %d results are not shown there; all are in the results table, and the same command adds them",
@@ -114,9 +113,17 @@ class Background:
             for results in trials.values():
                 self._try(partial(self._sink.write, results), results)
             if not batch:  # nobody wakes this thread for nothing: it is the end
+                if self._missed:
+                    self._try(self._look_again, ())
                 self._try(self._finish, ())
             if not batch or self._given_up:
                 return
+
+    def _look_again(self) -> None:
+        """What an earlier invocation has left there is not missed; asked by this thread, for the tool may be gone."""
+        there = {key for key in self._missed if self._sink.has(key)}
+        with self._changed:
+            self._missed -= there
 
     def _finish(self) -> None:
         self._sink.finish(self._ending or "failed")

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -90,14 +89,19 @@ class Runs:
         name = self._options.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "spark_nas"
         experiment = self._client.get_experiment_by_name(name)
         self._experiment = experiment.experiment_id if experiment else self._client.create_experiment(name)
-        self._parent = self._find_parent() or self._make_parent()
+        parent = self._find_parent() or self._make_parent()
+        self._parent = str(parent.info.run_id)
+        self._describe(parent)
         self._client.update_run(self._parent, status="RUNNING")
         history = self._client.get_metric_history(self._parent, "best_loss")
         self._best_steps = {metric.step for metric in history}
         for run in self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'"):
-            trial = int(run.data.tags["spark_nas.trial"])
+            tags = run.data.tags
+            if "spark_nas.trial" not in tags:  # somebody has nested a run of their own there
+                continue
+            trial = int(tags["spark_nas.trial"])
             self._runs[trial] = run.info.run_id
-            self._rungs[trial] = {int(rung) for rung in run.data.tags["spark_nas.rungs"].split(",") if rung}
+            self._rungs[trial] = {int(rung) for rung in tags.get("spark_nas.rungs", "").split(",") if rung}
 
     def write(self, results: Sequence[Result]) -> None:
         """One call for what is measured, one for the status; two more for a new trial."""
@@ -145,21 +149,26 @@ class Runs:
             self._client.log_text(self._parent, page, "report.html")
         self._client.set_terminated(self._parent, _STATUS[ending])
 
-    def _find_parent(self) -> str | None:
-        found = list(islice(self._search(f"tags.`spark_nas.search` = '{self._tracked.identity}'"), 1))
-        return found[0].info.run_id if found else None
+    def _find_parent(self) -> Run | None:
+        return next(self._search(f"tags.`spark_nas.search` = '{self._tracked.identity}'"), None)
 
-    def _make_parent(self) -> str:
+    def _make_parent(self) -> Run:
         tracked = self._tracked
         tags = {
             "spark_nas.search": tracked.identity,
             "spark_nas.run_id": tracked.run_id,
             "spark_nas.location": tracked.location[:_MAX_TAG],
         }
-        run = self._client.create_run(self._experiment, tags=tags, run_name=tracked.run_id)
-        parameters_, _ = _fitting(dict(_flat(tracked.record["experiment"])))
-        self._client.log_batch(run.info.run_id, params=parameters_)
-        return str(run.info.run_id)
+        return self._client.create_run(self._experiment, tags=tags, run_name=tracked.run_id)
+
+    def _describe(self, parent: Run) -> None:
+        """Add the experiment's parameters that are not there: a call that failed may have made the run and no more.
+
+        Those that are there stay, for MLflow refuses another value; a search that goes on may have another engine.
+        """
+        fitting, _ = _fitting(dict(_flat(self._tracked.record["experiment"])))
+        if missing := [param for param in fitting if param.key not in parent.data.params]:
+            self._client.log_batch(self._parent, params=missing)
 
     def _make_trial(self, result: Result) -> str:
         trial = result.job.trial

@@ -65,6 +65,45 @@ def test_a_tool_that_does_not_answer_is_warned_of_once_and_not_waited_for(
     assert [True, False, False, False] == [sink.has(JobKey(trial, 0)) for trial in range(4)]
 
 
+class Gone(EventFiles):
+    """Event files on a disk that is gone: nothing can be asked of it any more."""
+
+    def write(self, results: Sequence[Result]) -> None:
+        raise OSError("input/output error")
+
+    def has(self, key: JobKey) -> bool:
+        raise OSError("input/output error")
+
+
+def test_a_tool_that_dies_is_warned_of_and_a_search_that_is_done_is_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with Background(Gone(tmp_path)) as tracker:
+        for trial in range(3):
+            tracker.on_result(result(trial))
+    assert [
+        "TensorBoard: input/output error; the search goes on without waiting for it",
+        "TensorBoard: 3 results are not shown there; all are in the results table, and the same command adds them",
+    ] == messages(caplog)
+
+
+def test_what_did_not_fit_and_is_there_from_an_earlier_time_is_not_missed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with Background(EventFiles(tmp_path)) as tracker:
+        tracker.on_result(result(2))
+    sink = Gated(tmp_path)
+    with Background(sink, size=1) as tracker:
+        tracker.on_result(result(0))
+        sink.reached.wait()
+        for trial in range(1, 4):
+            tracker.on_result(result(trial))
+        sink.gate.set()
+    assert [True, True, True, False] == [sink.has(JobKey(trial, 0)) for trial in range(4)]
+    [message] = messages(caplog)
+    assert message.startswith("TensorBoard: 1 results are not shown there")
+
+
 def test_a_search_that_fails_ends_as_failed(tmp_path: Path):
     with pytest.raises(ValueError, match="boom"), Background(EventFiles(tmp_path)) as tracker:  # noqa: PT012
         tracker.on_result(result(0))

@@ -78,6 +78,54 @@ def test_a_search_that_goes_on_goes_on_in_its_runs_and_logs_nothing_twice(databa
         assert sorted(set(steps)) == steps
 
 
+def test_runs_that_others_have_nested_there_are_left_alone(database: str, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.WARNING, "spark_nas")
+    for one in RESULTS[:2]:
+        with Mlflow("others", database).build(tracked(page=None)) as tracker:
+            tracker.on_result(one)
+        there = client(database)
+        experiment = there.get_experiment_by_name("others").experiment_id
+        [parent] = there.search_runs([experiment], "tags.`spark_nas.search` != ''")
+        there.create_run(experiment, tags={"mlflow.parentRunId": parent.info.run_id})
+    found = there.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert ["0", "1", None, None] == sorted((run.data.tags.get("spark_nas.trial") for run in found), key=str)
+    assert [] == [record for record in caplog.records if record.name.startswith("spark_nas")]
+
+
+def test_a_parent_run_that_was_made_and_no_more_gets_its_parameters_the_next_time(
+    database: str, monkeypatch: pytest.MonkeyPatch
+):
+    from mlflow.tracking import MlflowClient
+
+    original, failed = MlflowClient.log_batch, list[str]()
+
+    def log_batch(self: MlflowClient, run_id: str, **batch: object) -> None:
+        if not failed:
+            failed.append(run_id)
+            raise OSError("connection reset")
+        original(self, run_id, **batch)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    with Mlflow("halfway", database).build(tracked(page=None)) as tracker:
+        tracker.on_result(result())
+    parent, _ = runs(database, "halfway")
+    assert [parent.info.run_id] == failed
+    assert {"scheduler.name": "asha", "scheduler.eta": "3", "seed": "7"} == parent.data.params
+
+
+def test_a_search_that_goes_on_with_another_engine_keeps_the_parameters_it_began_with(
+    database: str, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.WARNING, "spark_nas")
+    for engine in ("local", "spark_async"):
+        experiment = {"engine": engine, **({"seed": 7} if engine == "spark_async" else {})}
+        with Mlflow("engines", database).build(tracked(page=None, experiment=experiment)) as tracker:
+            tracker.on_result(result())
+    parent, _ = runs(database, "engines")
+    assert {"engine": "local", "seed": "7"} == parent.data.params
+    assert [] == [record for record in caplog.records if record.name.startswith("spark_nas")]
+
+
 def test_the_same_name_begun_anew_is_another_run(database: str):
     for created in ("monday", "tuesday"):
         with Mlflow("anew", database).build(tracked(created_at=created, page=None)) as tracker:
