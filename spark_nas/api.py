@@ -35,6 +35,7 @@ from spark_nas.composing import check_session, compose
 from spark_nas.config import Budget, Retrain
 from spark_nas.data.dataset import ShardedData
 from spark_nas.data.folder import open_folder
+from spark_nas.data.prepare import SHARDS, TEST_FRACTION, VALID_FRACTION
 from spark_nas.engines.local import Local
 from spark_nas.engines.session import Session, open_session
 from spark_nas.engines.simulated import Simulated
@@ -201,10 +202,10 @@ def prepare_data(
     source: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
-    shards_per_split: int = 4,
-    seed: int = 1,
-    valid_fraction: float = 0.1,
-    test_fraction: float = 0.2,
+    shards_per_split: int = SHARDS,
+    seed: int | None = None,
+    valid_fraction: float = VALID_FRACTION,
+    test_fraction: float = TEST_FRACTION,
     name: str | None = None,
     image_size: int | None = None,
     level: str | None = None,
@@ -217,7 +218,8 @@ def prepare_data(
 
     `source` is what `spark-nas prepare-data` takes: `digits`, a path, or `("text", FILE, ...)`. Fractions are of the
     training examples (or tokens) and, where the source has no test split, of all; `image_size` is an edge in pixels.
-    With `if_missing`, a data set that is there stays as it is. `spark` is used and left open. Raises UsageError.
+    `seed` (1 where it is left out) is that of splits and shuffling, of which a text has none. With `if_missing`, a data
+    set that is there stays as it is. `spark` is used and left open. Raises UsageError.
     """
     words = [str(source)] if isinstance(source, str | Path) else [str(word) for word in source]
     options: dict[str, Any] = {"image_size": image_size, "level": level, "vocabulary": vocabulary, "name": name}
@@ -233,11 +235,12 @@ def prepare_data(
 def load_run(location: str | Path, *, storage: StorageOptions | None = None) -> Run:
     """The run in a folder OUTPUT/RUN_ID, finished or not, also while a driver works on it.
 
-    `storage` says how an object store is reached where neither environment nor record do. Raises OutputError where no
-    run has begun.
+    `storage` says how an object store is reached where neither environment nor record do: what differs in it from
+    `StorageOptions()` takes the place of what the record says. Raises OutputError where no run has begun.
     """
-    said = dataclasses.asdict(storage) if storage is not None else {}
-    settings = [f"storage.{key}={json.dumps(value)}" for key, value in said.items() if value is not None]
+    unsaid = dataclasses.asdict(StorageOptions())
+    said = dataclasses.asdict(storage) if storage is not None else unsaid
+    settings = [f"storage.{key}={json.dumps(value)}" for key, value in said.items() if value != unsaid[key]]
     return Run.of(runs.Run(str(location), settings))
 
 

@@ -155,10 +155,8 @@ class Run:
         return f"Run({self.location!r}: {self._summary()})"
 
     def _repr_html_(self) -> str:
-        return (
-            f"<p><b>{html.escape(self.run_id)}</b>: {html.escape(self._summary())}, in {html.escape(self.location)}</p>"
-            + (leaderboard_html(self.view, _SHOWN))
-        )
+        name, summary, where = map(html.escape, (self.run_id, self._summary(), self.location))
+        return f"<p><b>{name}</b>: {summary}, in {where}</p>{leaderboard_html(self.view, _SHOWN)}"
 
     def _summary(self) -> str:
         words = [f"{len(self.view.results):,} jobs, {len(self.view.trials):,} trials"]

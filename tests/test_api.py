@@ -91,6 +91,8 @@ def test_sections_take_the_place_of_those_of_a_file(tmp_path: Path):
     assert 2 == experiment.storage.max_attempts
     again = spark_nas.load_run(run.location, storage=StorageOptions(max_attempts=7))
     assert 7 == again.opened.experiment.storage.max_attempts
+    other = spark_nas.load_run(run.location, storage=StorageOptions(read_seconds=5.0)).opened.experiment.storage
+    assert StorageOptions(max_attempts=2, read_seconds=5.0) == other
     mapping = {"space": "mlp", "scheduler": {"name": "hyperband", "max_resource": 3}, "evaluator": "synthetic"}
     assert 6 == len(spark_nas.search(mapping, output=tmp_path).results)
 

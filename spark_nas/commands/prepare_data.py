@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from spark_nas.data.descriptor import FILE_NAME, Descriptor
 from spark_nas.data.folder import DataFolder, open_folder
-from spark_nas.data.prepare import check_output, prepare
+from spark_nas.data.prepare import SEED, SHARDS, TEST_FRACTION, VALID_FRACTION, check_output, prepare
 from spark_nas.data.prepare_text import check_vocabulary, prepare_text
 from spark_nas.data.sources import KINDS, Source, Text, open_source
 from spark_nas.data.text_descriptor import LEVELS, TextDescriptor, load_any
@@ -32,14 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, help="folder of the data set, shared by driver and executors, or s3://BUCKET/PREFIX"
     )
-    parser.add_argument("--shards", type=int, default=4, help="files of each split (default: 4)")
-    parser.add_argument("--seed", type=int, default=1, help="of splits and shuffling (default: 1)")
-    parser.add_argument(
-        "--valid-fraction", type=float, default=0.1, help="of the training rows or tokens (default: 0.1)"
-    )
-    parser.add_argument(
-        "--test-fraction", type=float, default=0.2, help="where the source has no test split (default: 0.2)"
-    )
+    parser.add_argument("--shards", type=int, default=SHARDS, help=f"files of each split (default: {SHARDS})")
+    parser.add_argument("--seed", type=int, help=f"of splits and shuffling, of which a text has none (default: {SEED})")
+    said = f"of the training rows or tokens (default: {VALID_FRACTION})"
+    parser.add_argument("--valid-fraction", type=float, default=VALID_FRACTION, help=said)
+    said = f"where the source has no test split (default: {TEST_FRACTION})"
+    parser.add_argument("--test-fraction", type=float, default=TEST_FRACTION, help=said)
     parser.add_argument("--name", help="of the data set (default: the source's)")
     parser.add_argument("--image-size", type=int, help="edge in pixels to which encoded images are resized")
     parser.add_argument("--level", choices=LEVELS, help="what a token of a text is (default: word)")
@@ -60,10 +58,10 @@ def write_shards(
     source: Sequence[str],
     output: str,
     *,
-    shards: int = 4,
-    seed: int = 1,
-    valid_fraction: float = 0.1,
-    test_fraction: float = 0.2,
+    shards: int = SHARDS,
+    seed: int | None = None,
+    valid_fraction: float = VALID_FRACTION,
+    test_fraction: float = TEST_FRACTION,
     name: str | None = None,
     image_size: int | None = None,
     level: str | None = None,
@@ -75,13 +73,14 @@ def write_shards(
 ) -> str:
     """Write a data set; returns a line that says what is there now. Raises DataError, OptionError, OutputError.
 
-    `source`: what the command takes, `text` and its files too. `spark`: the session that writes, which is left open;
-    None takes the one that is there, or makes one (on `master`) and stops it.
+    `source`: what the command takes, `text` and its files too. `seed`: of splits and shuffling; a text, which is cut in
+    its own order, takes none. `spark`: the session that writes, which is left open; None takes the one that is there,
+    or makes one (on `master`) and stops it.
     """
     folder = open_folder(output)
     if if_missing and folder.sizes([FILE_NAME]) != [None]:
         return f"{folder.location} is there already: {load_any(folder).name}"
-    opened = _source(source, image_size, level, vocabulary)
+    opened = _source(source, seed, image_size, level, vocabulary)
     check_output(folder, overwrite)  # before Spark starts
     splits = {"valid_fraction": valid_fraction, "test_fraction": test_fraction}
     common: dict[str, Any] = {"shards": shards, "name": name, "overwrite": overwrite, **splits}
@@ -89,18 +88,23 @@ def write_shards(
     try:
         if isinstance(opened, Text):
             return _said_of_text(prepare_text(session, opened, folder, vocabulary=vocabulary, **common), folder)
-        return _said_of_examples(prepare(session, opened, folder, seed=seed, **common), folder)
+        prepared = prepare(session, opened, folder, seed=SEED if seed is None else seed, **common)
+        return _said_of_examples(prepared, folder)
     finally:
         if ours:
             session.stop()
 
 
-def _source(source: Sequence[str], image_size: int | None, level: str | None, vocabulary: int | None) -> Source | Text:
+def _source(
+    source: Sequence[str], seed: int | None, image_size: int | None, level: str | None, vocabulary: int | None
+) -> Source | Text:
     """What SOURCE names. Raises DataError, also for an option of the other kind of source."""
     kind, *paths = source
     if kind == "text":  # a folder of that name is `./text`
         if image_size is not None:
             raise DataError(f"image size {image_size}: a text has no images; leave it out")
+        if seed is not None:
+            raise DataError(f"seed {seed}: a text is cut in its own order, nothing is drawn; leave it out")
         check_vocabulary(vocabulary)
         text = Text(tuple(paths), level or LEVELS[0])
         text.files()  # whether they are there, before Spark starts

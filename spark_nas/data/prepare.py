@@ -34,6 +34,11 @@ from spark_nas.errors import DataError, JobError, OutputError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+SHARDS = 4
+"""Files of each split where nothing else is said."""
+SEED = 1
+VALID_FRACTION = 0.1
+TEST_FRACTION = 0.2
 _PROBE = ".descriptor.probe.tmp"
 _CHUNK = 4096
 """Rows copied at a time where the whole split would be copied otherwise."""
@@ -45,10 +50,10 @@ def prepare(
     source: Source,
     output: str | Path | DataFolder,
     *,
-    shards: int = 8,
-    seed: int = 1,
-    valid_fraction: float = 0.1,
-    test_fraction: float = 0.2,
+    shards: int = SHARDS,
+    seed: int = SEED,
+    valid_fraction: float = VALID_FRACTION,
+    test_fraction: float = TEST_FRACTION,
     name: str | None = None,
     overwrite: bool = False,
 ) -> Descriptor:

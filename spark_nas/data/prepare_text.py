@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_nas.data.folder import DataFolder, open_folder
-from spark_nas.data.prepare import check_output, created_by, fill
+from spark_nas.data.prepare import SHARDS, TEST_FRACTION, VALID_FRACTION, check_output, created_by, fill
 from spark_nas.data.sources.base import SPLITS, Arrays
 from spark_nas.data.sources.text import RawText, Text
 from spark_nas.data.splitting import SplitPlan
@@ -46,10 +46,10 @@ def prepare_text(
     source: Text,
     output: str | Path | DataFolder,
     *,
-    shards: int = 8,
+    shards: int = SHARDS,
     vocabulary: int | None = None,
-    valid_fraction: float = 0.1,
-    test_fraction: float = 0.2,
+    valid_fraction: float = VALID_FRACTION,
+    test_fraction: float = TEST_FRACTION,
     name: str | None = None,
     overwrite: bool = False,
 ) -> TextDescriptor:

@@ -34,6 +34,13 @@ def test_a_notebook_is_one_and_keeps_no_output(path: Path):
     assert [{}] * len(raw["cells"]) == [cell["metadata"] for cell in raw["cells"]]
 
 
+@by_name
+def test_no_line_break_of_a_text_stands_there_as_letters(path: Path):
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    texts = ["".join(cell["source"]) for cell in raw["cells"] if cell["cell_type"] == "markdown"]
+    assert [] == [text for text in texts if "\\n" in text]
+
+
 def test_ones_own_space_sampler_and_evaluator_take_less_than_60_lines():
     cells = [source for source in code(json.loads(OWN.read_text(encoding="utf-8"))) if "\nclass " in source]
     lines = [line for source in cells for line in source.splitlines() if line.strip()]
