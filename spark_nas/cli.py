@@ -43,7 +43,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code and never raises a SparkNasError."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     try:
         return int(COMMANDS[parsed.command].execute(parsed))
     except SparkNasError as error:
@@ -62,13 +62,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="spark-nas", description="Neural architecture search on the Spark cluster one already has.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """What reads a command line, with its errors in one line."""
+    whole = _Parser(prog="spark-nas", description="Neural architecture search on the Spark cluster one already has.")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
         module.add_arguments(command)
-    return parser
+    return whole
 
 
 if __name__ == "__main__":

@@ -83,8 +83,13 @@ def _plain(value: object) -> object:
     raise TypeError(f"{value!r} is neither a number, a text, a list nor a mapping")
 
 
+def takes_session(engine: Any) -> bool:  # noqa: ANN401 - any engine's options dataclass
+    """Whether an engine runs on Spark: then it is built with a session, also one of the user's own."""
+    return "spark" in inspect.signature(engine.build).parameters
+
+
 def check_session(experiment: Experiment, spark: SparkSession | None) -> None:
     """An engine of this process has no use for a session. Raises ConfigError."""
-    if spark is not None and "spark" not in inspect.signature(experiment.engine.build).parameters:
+    if spark is not None and not takes_session(experiment.engine):
         name = describe(experiment.engine)["name"]
         raise ConfigError(experiment.file, "engine.name", name, "runs without Spark: leave out spark, or take another")

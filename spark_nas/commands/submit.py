@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from spark_nas.assemble import assemble, describe, load_experiment
 from spark_nas.commands.doctor import look_at
 from spark_nas.commands.runs import run_files
+from spark_nas.composing import takes_session
 from spark_nas.config import Experiment
 from spark_nas.errors import ConfigError, OptionError, OutputError
 from spark_nas.platforms import databricks, dataproc, emr, emr_serverless
@@ -21,6 +22,14 @@ HELP = "print or send the request that runs a search on a platform"
 
 PLATFORMS = {"emr": emr, "emr-serverless": emr_serverless, "dataproc": dataproc, "databricks": databricks}
 """Each module has HELP, add_arguments, request and send."""
+_SIZES = (
+    ("workers", int, "executors, one training each"),
+    ("cores", int, "cores of an executor"),
+    ("gpus", int, "GPUs of an executor, 0 or 1"),
+    ("heap", str, "Java heap of an executor"),
+    ("memory", str, "memory of an executor beside its heap"),
+)
+"""(option and field of `Submission`, type, help)."""
 _ONLY_THERE = ("dbfs:/", "/dbfs/", "/Volumes/")
 """Places that exist on Databricks alone."""
 
@@ -54,11 +63,9 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, default=2, help="executors, one training each (default: 2)")
-    parser.add_argument("--cores", type=int, default=4, help="cores of an executor (default: 4)")
-    parser.add_argument("--gpus", type=int, default=1, help="GPUs of an executor, 0 or 1 (default: 1)")
-    parser.add_argument("--heap", default="4g", help="Java heap of an executor (default: 4g)")
-    parser.add_argument("--memory", default="8g", help="memory of an executor beside its heap (default: 8g)")
+    # None where they are left out: a platform refuses what is given and has no place in its request.
+    for name, kind, said in _SIZES:
+        parser.add_argument(f"--{name}", type=kind, help=f"{said} (default: {getattr(Submission, name)})")
     parser.add_argument("--conf", action="append", default=[], metavar="KEY=VALUE", help="a Spark property")
 
 
@@ -109,13 +116,14 @@ def _places(experiment: Experiment, submission: Submission) -> Iterator[str]:
 def _check_engine(experiment: Experiment) -> None:
     """The cluster must be used, and it must be the platform's. Raises ConfigError."""
     engine = experiment.engine
-    name = describe(engine)["name"]
-    if not name.startswith("spark_"):
+    if not takes_session(engine):
+        name = describe(engine)["name"]
         raise ConfigError(
             experiment.file, "engine.name", name, "leaves a cluster idle: use spark_async or spark_rounds"
         )
+    session = getattr(engine, "spark", None)  # an engine of the user's own need not say how it is made
     for key in ("master", "remote"):
-        value = getattr(engine.spark, key)
+        value = getattr(session, key, None)
         if value is not None:
             raise ConfigError(experiment.file, f"engine.spark.{key}", value, "leave it out: the platform says it")
 
@@ -123,6 +131,7 @@ def _check_engine(experiment: Experiment) -> None:
 def _submission(experiment: Experiment, arguments: argparse.Namespace) -> Submission:
     search = [part for part in ("--time-budget", arguments.time_budget) if arguments.time_budget is not None]
     search += ["--keep-checkpoints"] if arguments.keep_checkpoints else []
+    sizes = {name: getattr(arguments, name) for name, _, _ in _SIZES}
     return Submission(
         experiment={"name": experiment.name, **experiment.raw},
         output=arguments.output,
@@ -132,7 +141,7 @@ def _submission(experiment: Experiment, arguments: argparse.Namespace) -> Submis
         archive=arguments.archive,
         search=tuple(search),
         conf=dict(_property(text) for text in arguments.conf),
-        **{name: getattr(arguments, name) for name in ("workers", "cores", "gpus", "heap", "memory")},
+        **{name: value for name, value in sizes.items() if value is not None},
     )
 
 

@@ -14,29 +14,31 @@ from typing import Any
 
 from spark_nas.errors import OptionError
 from spark_nas.platforms.clients import client_of
-from spark_nas.platforms.submission import Submission
+from spark_nas.platforms.submission import Submission, refuse
 
 HELP = "Databricks, as a run of its own"
+NODE_TYPE = "g5.xlarge"
+RUNTIME = "17.3.x-gpu-ml-scala2.13"
 ENTRY_POINT = "spark-nas-job"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--cluster, or --node-type and --runtime, --profile."""
     parser.add_argument("--cluster", metavar="ID", help="a running cluster; without one the run makes its own")
-    parser.add_argument("--node-type", default="g5.xlarge", help="of a new cluster (default: g5.xlarge, one A10G)")
-    parser.add_argument(
-        "--runtime",
-        default="17.3.x-gpu-ml-scala2.13",
-        metavar="VERSION",
-        help="of a new cluster, one for machine learning (default: 17.3.x-gpu-ml-scala2.13)",
-    )
+    parser.add_argument("--node-type", help=f"of a new cluster (default: {NODE_TYPE}, one A10G)")
+    runtime = f"of a new cluster, one for machine learning (default: {RUNTIME})"
+    parser.add_argument("--runtime", metavar="VERSION", help=runtime)
     parser.add_argument("--profile", help="of ~/.databrickscfg (default: the environment's)")
 
 
 def request(submission: Submission, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The body of jobs/runs/submit. Raises OptionError for a packed environment."""
+    """The body of jobs/runs/submit. Raises OptionError for what it has no place for, as a packed environment."""
     if submission.archive is not None:
         raise OptionError("archive", submission.archive, "a Databricks cluster has its own environment: leave it out")
+    refuse(arguments, ("heap", "memory"), "Databricks divides a node's memory itself: leave it out")
+    if arguments.cluster:
+        remedy = "a running cluster stays as it was made: leave it out and set it there, or leave out --cluster"
+        refuse(arguments, ("node_type", "runtime", "workers", "cores", "gpus", "conf"), remedy)
     task: dict[str, Any] = {
         "task_key": "search",
         "python_wheel_task": {
@@ -51,13 +53,13 @@ def request(submission: Submission, arguments: argparse.Namespace) -> dict[str, 
         task["existing_cluster_id"] = arguments.cluster
     else:
         task["new_cluster"] = {
-            "spark_version": arguments.runtime,
-            "node_type_id": arguments.node_type,
+            "spark_version": arguments.runtime or RUNTIME,
+            "node_type_id": arguments.node_type or NODE_TYPE,
             "num_workers": submission.workers,
             "data_security_mode": "SINGLE_USER",  # the API's word for dedicated
             "spark_conf": submission.with_own(submission.session_conf()),
         }
-    return {"run_name": submission.name, "idempotency_token": submission.token[-64:], "tasks": [task]}
+    return {"run_name": submission.name, "idempotency_token": submission.token, "tasks": [task]}
 
 
 def send(request: Mapping[str, Any], arguments: argparse.Namespace) -> str:

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from spark_nas.platforms.clients import client_of
-from spark_nas.platforms.submission import Submission
+from spark_nas.platforms.submission import Submission, refuse
 
 HELP = "Google Dataproc, and its serverless batches"
 PYTHON = "/opt/conda/default/bin/python"
 """Of the images, on every node."""
+RUNTIME, ACCELERATOR = "3.0", "l4"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", required=True, help="Google Cloud project")
     parser.add_argument("--region", required=True, help="for example europe-west4")
     parser.add_argument("--cluster", metavar="NAME", help="a running cluster; without one it is a serverless batch")
-    parser.add_argument("--runtime", default="3.0", help="of a serverless batch (default: 3.0)")
-    parser.add_argument("--accelerator", default="l4", help="GPU of a serverless batch (default: l4)")
+    parser.add_argument("--runtime", help=f"of a serverless batch (default: {RUNTIME})")
+    parser.add_argument("--accelerator", help=f"GPU of a serverless batch (default: {ACCELERATOR})")
     parser.add_argument("--endpoint", metavar="URL", help="of the API, where it is not REGION-dataproc.googleapis.com")
 
 
 def request(submission: Submission, arguments: argparse.Namespace) -> dict[str, Any]:
-    """A SubmitJobRequest, or a CreateBatchRequest, in the JSON of protocol buffers."""
+    """A SubmitJobRequest, or a CreateBatchRequest, in the JSON of protocol buffers.
+
+    Raises OptionError for an option that the one has no place for.
+    """
+    if arguments.cluster:
+        refuse(arguments, ("runtime", "accelerator"), "is of a serverless batch: leave it out, or leave out --cluster")
+    elif not submission.gpus:
+        refuse(arguments, ("accelerator",), "there is none without GPUs: leave it out, or give --gpus 1")
     return _job(submission, arguments) if arguments.cluster else _batch(submission, arguments)
 
 
@@ -42,7 +50,7 @@ def _job(submission: Submission, arguments: argparse.Namespace) -> dict[str, Any
         "region": arguments.region,
         "requestId": submission.token,
         "job": {
-            "reference": {"projectId": arguments.project, "jobId": _id(submission.token, 100)},
+            "reference": {"projectId": arguments.project, "jobId": _id(submission.attempt_id, 100)},
             "placement": {"clusterName": arguments.cluster},
             "pysparkJob": {
                 **_program(submission),
@@ -62,15 +70,15 @@ def _batch(submission: Submission, arguments: argparse.Namespace) -> dict[str, A
             "spark.dataproc.driver.compute.tier": "premium",
             "spark.dataproc.executor.compute.tier": "premium",
             "spark.dataproc.executor.disk.tier": "premium",
-            "spark.dataproc.executor.resource.accelerator.type": arguments.accelerator,
+            "spark.dataproc.executor.resource.accelerator.type": arguments.accelerator or ACCELERATOR,
         }
     return {
         "parent": f"projects/{arguments.project}/locations/{arguments.region}",
-        "batchId": _id(submission.token, 63),
+        "batchId": _id(submission.attempt_id, 63),
         "requestId": submission.token,
         "batch": {
             "pysparkBatch": _program(submission),
-            "runtimeConfig": {"version": arguments.runtime, "properties": submission.with_own(conf)},
+            "runtimeConfig": {"version": arguments.runtime or RUNTIME, "properties": submission.with_own(conf)},
             "labels": {"spark-nas-run": _id(submission.run_id, 63)},
         },
     }

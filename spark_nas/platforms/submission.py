@@ -7,9 +7,11 @@ an application master that fails is started again behind the scheduler's back un
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 
@@ -71,9 +73,18 @@ class Submission:
         return f"spark-nas {self.run_id}"
 
     @property
-    def token(self) -> str:
-        """Equal tokens are one request to the platform."""
+    def attempt_id(self) -> str:
+        """Names the attempt where people look."""
         return f"{self.run_id}-{self.attempt}"
+
+    @property
+    def token(self) -> str:
+        """Equal tokens are one request to the platform: that which leaves the same ending.
+
+        Of 36 letters that all take: Dataproc wants 40 at most and no dot, EMR Serverless and Databricks 64; a run id
+        may have more.
+        """
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, self.ending))
 
     @property
     def ending(self) -> str:
@@ -95,9 +106,9 @@ class Submission:
         """URI of jobs/entry.py."""
         return f"{self.code.rstrip('/')}/entry.py"
 
-    def arguments(self, *options: str) -> list[str]:
-        """What follows jobs/entry.py; `options` are further ones of the entry."""
-        entry = ["--experiment", inline(self.experiment), "--ending", self.ending, *options]
+    def arguments(self) -> list[str]:
+        """What follows jobs/entry.py."""
+        entry = ["--experiment", inline(self.experiment), "--ending", self.ending]
         return [*entry, "search", "--output", self.output, "--run-id", self.run_id, *self.search]
 
     def session_conf(self) -> dict[str, str]:
@@ -144,6 +155,14 @@ class Submission:
     def with_own(self, conf: Mapping[str, str]) -> dict[str, str]:
         """`conf` with what the user has set."""
         return {**conf, **self.conf}
+
+
+def refuse(arguments: argparse.Namespace, names: Iterable[str], remedy: str) -> None:
+    """Raise OptionError for the first of these options of `submit` that is given: the request has no place for it."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value not in (None, []):
+            raise OptionError(f"--{name.replace('_', '-')}", value, remedy)
 
 
 def inline(experiment: Mapping[str, object]) -> str:

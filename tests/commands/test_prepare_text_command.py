@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import spark_nas
+from spark_nas.cli import parser
+from spark_nas.commands.prepare_data import write_shards
+from spark_nas.data.prepare import prepare
+from spark_nas.data.prepare_text import prepare_text
 from spark_nas.data.text_descriptor import load_any
 from tests.commands.answers import Command
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+def test_what_is_left_out_is_the_same_for_command_function_and_library() -> None:
+    given = parser().parse_args(["prepare-data", "digits", "--output", "x"])
+    for name in ("shards", "valid_fraction", "test_fraction"):
+        functions = (write_shards, prepare, prepare_text)
+        found = {inspect.signature(function).parameters[name].default for function in functions}
+        api = "shards_per_split" if name == "shards" else name
+        assert {getattr(given, name), inspect.signature(spark_nas.prepare_data).parameters[api].default} == found
 
 
 def write(path: Path, content: bytes = b"to be or not to be\n" * 20) -> str:
@@ -47,6 +62,10 @@ def test_a_text_is_prepared_once_and_the_command_says_what_it_is(
         (["text", "{tmp}/a.txt", "--vocabulary", "0"], "vocabulary 0: must be at least 2: <unk> and the most frequent"),
         (["text", "{tmp}/a.txt", "--level", "byte"], "argument --level: invalid choice: 'byte' (choose from"),
         (["text", "{tmp}/a.txt", "--image-size", "8"], "image size 8: a text has no images; leave it out"),
+        (
+            ["text", "{tmp}/a.txt", "--seed", "1"],
+            "seed 1: a text is cut in its own order, nothing is drawn; leave it out",
+        ),
         (["digits", "{tmp}/a.txt"], "{tmp}/a.txt: one source at a time; only `text` takes several files"),
         (["digits", "--vocabulary", "100"], "vocabulary 100: only `text` has one; leave it out"),
         (["digits", "--level", "word"], "level word: only `text` has one; leave it out"),

@@ -17,24 +17,9 @@ from spark_nas.platforms import emr
 from spark_nas.platforms.submission import Submission
 from spark_nas.storage.locations import open_files
 from tests.commands.answers import Command
-from tests.platforms.schemas import CONF, Document, aws, databricks, dataproc, spark_properties
+from tests.commands.submitting import WHERE, words, written
+from tests.platforms.schemas import Document, aws, databricks, dataproc, spark_properties
 from tests.s3_endpoint import S3
-
-GOOD = """\
-space: mlp
-scheduler: {name: hyperband, max_resource: 3}
-evaluator: synthetic
-engine: spark_async
-"""
-WHERE = {
-    "emr": ["--cluster", "j-1"],
-    "emr new": ["--new-cluster", str(CONF / "emr/cluster.json")],
-    "emr-serverless": ["--application", "a1", "--role", "arn:aws:iam::1:role/nas"],
-    "dataproc": ["--project", "p", "--region", "r", "--cluster", "c"],
-    "dataproc batch": ["--project", "p", "--region", "r"],
-    "databricks": [],
-    "databricks there": ["--cluster", "0101-abc"],
-}
 
 
 def databricks_run(document: Document) -> list[str]:
@@ -55,13 +40,7 @@ CHECKS = {
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
-    (tmp_path / "good.yaml").write_text(GOOD)
-    return tmp_path / "good.yaml"
-
-
-def words(case: str, experiment: Path, *more: str, output: str | None = None) -> list[str]:
-    place = ["--output", output or str(experiment.parent / "runs"), "--run-id", "night", "--code", "s3://b/code"]
-    return ["submit", case.partition(" ")[0], str(experiment), *place, *WHERE[case], *more]
+    return written(tmp_path)
 
 
 def arguments_in(document: Document) -> list[str]:
@@ -95,7 +74,8 @@ def test_the_request_carries_the_experiment_that_was_checked(case: str, experime
 @pytest.mark.parametrize("case", WHERE)
 def test_nothing_is_started_twice_by_a_platform(case: str, experiment: Path, command: Command):
     answer = command(*words(case, experiment, "--attempt", "2"))
-    assert "night-2" in answer.out or case in ("emr", "emr new")
+    token = Submission({}, str(experiment.parent / "runs"), "night", "2", "s3://b/code").token
+    assert token in answer.out or case in ("emr", "emr new")
     once = {
         "emr": r'"spark.yarn.maxAppAttempts=1"',
         "emr-serverless": r'"maxAttempts": 1',
@@ -137,56 +117,34 @@ def test_a_new_cluster_holds_one_search_and_ends_with_it(experiment: Path, comma
     assert ["TERMINATE_CLUSTER"] == [step["ActionOnFailure"] for step in request["Steps"]]
 
 
-BAD = {
-    "unknown key": ("emr", ["--set", "scheduler.etta=3"], "scheduler.etta: 3: unknown key"),
-    "engine of one machine": ("emr", ["--set", "engine=local"], "engine.name: 'local': leaves a cluster idle"),
-    "master of one's own": (
-        "emr",
-        ["--set", "engine.spark.master=yarn"],
-        "engine.spark.master: 'yarn': leave it out: the platform says it",
-    ),
-    "relative data": (
-        "emr",
-        ["--set", "evaluator=training", "--set", "data.path=digits"],
-        "'digits': the cluster has another working folder",
-    ),
-    "data that is not there": (
-        "emr",
-        ["--set", "evaluator=training", "--set", "data.path={tmp}/none"],
-        "{tmp}/none: no such data folder",
-    ),
-    "run id": ("emr", ["--run-id", "a/b"], "run id 'a/b': use letters"),
-    "attempt": ("emr", ["--attempt", "a/b"], "run id 'a/b': use letters"),
-    "property": ("emr", ["--conf", "park.x=1"], "conf: 'park.x=1': give spark.KEY=VALUE"),
-    "no workers": ("emr", ["--workers", "0"], "workers: 0: give at least 1"),
-    "two GPUs": ("emr", ["--gpus", "2"], "gpus: 2: give each executor one GPU"),
-    "GPUs of EMR Serverless": ("emr-serverless", ["--gpus", "1"], "EMR Serverless has no GPUs"),
-    "cores of EMR Serverless": ("emr-serverless", ["--cores", "3"], "cores: 3: a worker has one of 1, 2, 4, 8, 16"),
-    "packed environment on Databricks": ("databricks", ["--archive", "s3://b/e"], "archive: 's3://b/e': a Databricks"),
-    "experiment that is too long": ("emr", ["--set", f"name={'x' * 9000}"], "the experiment is 9,"),
-    "output that is a file": ("emr", ["--output", "{tmp}/good.yaml"], "good.yaml: cannot write"),
-    "relative output": ("emr", ["--output", "runs"], "'runs': the cluster has another working folder"),
-    "no such store": ("emr", ["--output", "s4://b/runs"], "there is no store 's4'"),
-    "no platform": ("emr", ["--cluster", "j", "--new-cluster", "x"], "not allowed with argument --cluster"),
-}
+def token(request: Document) -> str:
+    """By which the platform knows a request that it has had already."""
+    return next(request[key] for key in ("requestId", "clientToken", "idempotency_token") if key in request)
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_what_would_fail_on_the_platform_is_one_line_and_code_2_here(case: str, experiment: Path, command: Command):
-    platform, more, message = BAD[case]
-    tmp = str(experiment.parent)
-    answer = command(*words(platform, experiment, *(word.replace("{tmp}", tmp) for word in more)))
-    assert (2, "") == (answer.code, answer.out)
-    assert message.replace("{tmp}", tmp) in answer.complaint
-    assert not (experiment.parent / "runs" / "night" / "run.json").exists()
+@pytest.mark.parametrize("case", [case for case in WHERE if not case.startswith("emr ") and case != "emr"])
+def test_equal_endings_are_one_request_and_others_are_not(case: str, experiment: Path, command: Command):
+    long = "a" * 100
 
+    def asked(run_id: str, attempt: str, output: str = "/runs") -> str:
+        more = ["--run-id", run_id, "--attempt", attempt, "--unchecked"]
+        request = json.loads(command(*words(case, experiment, *more, output=output)).out)
+        assert [] == CHECKS[case](request)
+        return token(request)
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"Name": "no instances"}'])
-def test_a_cluster_file_that_is_none_is_refused_by_name(content: str, experiment: Path, command: Command):
-    (experiment.parent / "cluster.json").write_text(content)
-    more = ["--new-cluster", str(experiment.parent / "cluster.json")]
-    answer = command("submit", "emr", experiment, "--output", "/x", "--run-id", "r", "--code", "s3://b", *more)
-    assert (2, True) == (answer.code, "cluster.json: not a RunJobFlow request in JSON" in answer.complaint)
+    endings = [
+        (long, "1"),
+        (long, "2"),
+        (f"b{long[1:]}", "1"),
+        ("night.2026_11", "1"),
+        ("r", "1"),
+        ("r", "1", "/other"),
+    ]
+    tokens = [asked(*ending) for ending in endings]
+    assert tokens == [asked(*ending) for ending in endings]
+    assert asked("r", "1") == asked("r", "1", "/runs/")
+    assert len(endings) == len(set(tokens))
+    assert [] == [text for text in tokens if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text)]
 
 
 def test_places_that_only_databricks_has_are_named_and_not_looked_at(experiment: Path, command: Command):

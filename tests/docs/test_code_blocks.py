@@ -121,7 +121,7 @@ def check_spark_nas(words: list[str]) -> None:
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors):
         try:
-            cli._parser().parse_args(given)
+            cli.parser().parse_args(given)
         except SystemExit:
             pytest.fail(f"{' '.join(words)}: {errors.getvalue()}")
     assert [] == [word for word in given if word.startswith(("conf/", "jobs/")) and not (ROOT / word).exists()]

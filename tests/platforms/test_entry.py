@@ -6,14 +6,17 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from spark_nas.commands.runs import Run
 from spark_nas.errors import OutputError
+from spark_nas.object_store import StorageOptions
 from spark_nas.platforms.entry import main, verdict
 from spark_nas.platforms.submission import Submission, inline
+from spark_nas.storage.files import Files
 from spark_nas.storage.lease import Lease
 from spark_nas.storage.locations import open_files
 from tests.s3_endpoint import S3
@@ -71,13 +74,13 @@ def test_a_run_that_another_driver_holds_ends_with_75(tmp_path: Path):
     search = submission(str(tmp_path), EXPERIMENT)
     with Lease(open_files(str(tmp_path / "r"))):
         assert 75 == code_of(*search.arguments())
-        assert 75 == code_of(*search.arguments("--fail-only-unfinished"))
+        assert 75 == code_of("--fail-only-unfinished", *search.arguments())
     assert 75 == verdict(search.ending)
 
 
 def test_where_the_platform_retries_only_75_fails_and_the_verdict_tells_the_rest(tmp_path: Path):
     search = submission(str(tmp_path), {**EXPERIMENT, **HOPELESS})
-    assert 0 == code_of(*search.arguments("--fail-only-unfinished"))
+    assert 0 == code_of("--fail-only-unfinished", *search.arguments())
     assert 1 == code_of("--verdict", search.ending)
 
 
@@ -124,6 +127,60 @@ def test_an_ending_lies_on_an_object_store(s3: S3):
     ending = f"{s3.prefix()}/night/_endings/1.json"
     assert 2 == code_of("--ending", ending, "report", f"{s3.prefix()}/none")
     assert 2 == verdict(ending)
+
+
+STORAGE = {"storage": {"endpoint": "http://store:9000", "max_attempts": 3}}
+HERE = StorageOptions(endpoint="http://store:9000", max_attempts=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["--experiment", json.dumps(STORAGE), "search", "--output", "o"], HERE),
+        (["search", "--output", "o", "{tmp}/e.yaml"], HERE),
+        (["search", "{tmp}/e.yaml", "--output", "o", "--set", "storage.max_attempts=4", "--set", "seed=2"], "max 4"),
+        (["report", "s3://b/r", "--set", "storage.endpoint=http://store:9000"], "default attempts"),
+        (["search", "{tmp}/none.yaml", "--output", "o"], None),
+        (["--experiment", '{"storage": {"endpiont": "x"}}', "search", "--output", "o"], None),
+        (["--experiment", '{"storage": 3}', "search", "--output", "o"], StorageOptions()),
+        (["search", "--no-such"], None),
+    ],
+)
+def test_an_ending_goes_where_the_command_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], options: StorageOptions | str | None
+):
+    (tmp_path / "e.yaml").write_text(json.dumps(STORAGE))
+    known = {"max 4": replace(HERE, max_attempts=4), "default attempts": StorageOptions(endpoint=HERE.endpoint)}
+    asked = list[object]()
+
+    def opened(folder: str, options: StorageOptions | None = None) -> Files:
+        asked.append(options)
+        return open_files(str(tmp_path), options)
+
+    monkeypatch.setattr("spark_nas.platforms.entry.open_files", opened)
+    monkeypatch.setattr("spark_nas.cli.main", lambda command: 75)
+    words = [word.replace("{tmp}", str(tmp_path)) for word in arguments]
+    assert 75 == code_of("--ending", "s3://b/1.json", *words)
+    assert [known.get(options, options) if isinstance(options, str) else options] == asked
+    assert 75 == json.loads((tmp_path / "1.json").read_text())["exit_code"]
+    assert 75 == code_of("--experiment", json.dumps(STORAGE), "--verdict", "s3://b/1.json")
+    assert 75 == code_of("--verdict", "s3://b/1.json")
+    assert [HERE, None] == asked[1:]
+
+
+def test_a_command_that_is_wrong_complains_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    assert 2 == code_of("--ending", str(tmp_path / "e.json"), "search", "--no-such")
+    out, err = capfd.readouterr()
+    assert ("", 1) == (out, len(err.splitlines()))
+
+
+@pytest.mark.slow
+def test_an_ending_lies_on_a_store_that_only_the_experiment_knows(s3: S3, monkeypatch: pytest.MonkeyPatch):
+    search = submission(s3.prefix(), {**EXPERIMENT, "storage": {"endpoint": s3.endpoint}})
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    assert 0 == code_of(*search.arguments())
+    assert 0 == code_of("--experiment", inline(search.experiment), "--verdict", search.ending)
+    assert 0 == verdict(search.ending, s3.options())
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from spark_nas.cli import _parser
+from spark_nas.cli import parser
 from spark_nas.commands.submit import PLATFORMS
 from tests.platforms.schemas import CONF, REPOSITORY
 
@@ -35,7 +35,7 @@ def test_every_submit_command_is_one_and_every_platform_has_one():
     commands = re.findall(r"^    spark-nas (submit .+?)(?:  +#.*)?$", text, re.MULTILINE)
     seen = set()
     for command in commands:
-        given = _parser().parse_args([word for word in shlex.split(command) if word != "..."] + LEFT_OUT)
+        given = parser().parse_args([word for word in shlex.split(command) if word != "..."] + LEFT_OUT)
         seen.add(given.platform)
     assert PLATFORMS.keys() == seen
 

@@ -108,7 +108,7 @@ def test_dataproc_gets_the_job_that_was_printed(submit: Submit, google_credentia
         assert (0, "dataproc: job night-1 of cluster c") == first_line(submit("dataproc", *where, "--run"))
         [(method, asked, body, headers)] = server.asked
     assert ("POST", path) == (method, asked)
-    assert {"job": printed["job"], "requestId": "night-1"} == body
+    assert {"job": printed["job"], "requestId": printed["requestId"]} == body
     assert headers["authorization"].startswith("Bearer ey")
 
 

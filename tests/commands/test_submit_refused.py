@@ -1,0 +1,117 @@
+"""`spark-nas submit`: what the platform could not do, or would leave out, is refused here in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.commands.answers import Command
+from tests.commands.submitting import words, written
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    return written(tmp_path)
+
+
+BAD = {
+    "unknown key": ("emr", ["--set", "scheduler.etta=3"], "scheduler.etta: 3: unknown key"),
+    "engine of one machine": ("emr", ["--set", "engine=local"], "engine.name: 'local': leaves a cluster idle"),
+    "master of one's own": (
+        "emr",
+        ["--set", "engine.spark.master=yarn"],
+        "engine.spark.master: 'yarn': leave it out: the platform says it",
+    ),
+    "relative data": (
+        "emr",
+        ["--set", "evaluator=training", "--set", "data.path=digits"],
+        "'digits': the cluster has another working folder",
+    ),
+    "data that is not there": (
+        "emr",
+        ["--set", "evaluator=training", "--set", "data.path={tmp}/none"],
+        "{tmp}/none: no such data folder",
+    ),
+    "run id": ("emr", ["--run-id", "a/b"], "run id 'a/b': use letters"),
+    "attempt": ("emr", ["--attempt", "a/b"], "run id 'a/b': use letters"),
+    "property": ("emr", ["--conf", "park.x=1"], "conf: 'park.x=1': give spark.KEY=VALUE"),
+    "no workers": ("emr", ["--workers", "0"], "workers: 0: give at least 1"),
+    "two GPUs": ("emr", ["--gpus", "2"], "gpus: 2: give each executor one GPU"),
+    "GPUs of EMR Serverless": ("emr-serverless", ["--gpus", "1"], "EMR Serverless has no GPUs"),
+    "cores of EMR Serverless": ("emr-serverless", ["--cores", "3"], "cores: 3: a worker has one of 1, 2, 4, 8, 16"),
+    "packed environment on Databricks": ("databricks", ["--archive", "s3://b/e"], "archive: 's3://b/e': a Databricks"),
+    "heap on Databricks": ("databricks", ["--heap", "4g"], "--heap: '4g': Databricks divides a node's memory itself"),
+    "memory on Databricks": ("databricks there", ["--memory", "8g"], "--memory: '8g': Databricks divides a node's"),
+    "node of a running cluster": (
+        "databricks there",
+        ["--node-type", "g5.xlarge"],
+        "--node-type: 'g5.xlarge': a running cluster stays as it was made: leave it out and set it there, or leave out",
+    ),
+    "runtime of a running cluster": ("databricks there", ["--runtime", "18"], "--runtime: '18': a running cluster"),
+    "workers of a running cluster": ("databricks there", ["--workers", "2"], "--workers: 2: a running cluster stays"),
+    "cores of a running cluster": ("databricks there", ["--cores", "4"], "--cores: 4: a running cluster stays"),
+    "no GPUs of a running cluster": ("databricks there", ["--gpus", "0"], "--gpus: 0: a running cluster stays"),
+    "property of a running cluster": (
+        "databricks there",
+        ["--conf", "spark.task.maxFailures=9"],
+        "--conf: ['spark.task.maxFailures=9']: a running cluster stays",
+    ),
+    "version of a cluster of Dataproc": (
+        "dataproc",
+        ["--runtime", "3.0"],
+        "--runtime: '3.0': is of a serverless batch",
+    ),
+    "accelerator of a cluster": ("dataproc", ["--accelerator", "l4"], "--accelerator: 'l4': is of a serverless batch"),
+    "accelerator without GPUs": (
+        "dataproc batch",
+        ["--accelerator", "l4", "--gpus", "0"],
+        "--accelerator: 'l4': there is none without GPUs: leave it out, or give --gpus 1",
+    ),
+    "experiment that is too long": ("emr", ["--set", f"name={'x' * 9000}"], "the experiment is 9,"),
+    "output that is a file": ("emr", ["--output", "{tmp}/good.yaml"], "good.yaml: cannot write"),
+    "relative output": ("emr", ["--output", "runs"], "'runs': the cluster has another working folder"),
+    "no such store": ("emr", ["--output", "s4://b/runs"], "there is no store 's4'"),
+    "no platform": ("emr", ["--cluster", "j", "--new-cluster", "x"], "not allowed with argument --cluster"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_would_fail_on_the_platform_is_one_line_and_code_2_here(case: str, experiment: Path, command: Command):
+    platform, more, message = BAD[case]
+    tmp = str(experiment.parent)
+    answer = command(*words(platform, experiment, *(word.replace("{tmp}", tmp) for word in more)))
+    assert (2, "") == (answer.code, answer.out)
+    assert message.replace("{tmp}", tmp) in answer.complaint
+    assert not (experiment.parent / "runs" / "night" / "run.json").exists()
+
+
+@dataclass(frozen=True)
+class OnSpark:
+    """An engine of one's own, which is given a session."""
+
+    def build(self, evaluator: object, store: object = None, spark: object = None) -> None:
+        raise AssertionError("nothing is built here")
+
+
+@dataclass(frozen=True)
+class spark_free:
+    """An engine of one's own without any."""
+
+    def build(self, evaluator: object, store: object = None) -> None:
+        raise AssertionError("nothing is built here")
+
+
+def test_an_engine_of_ones_own_is_taken_where_it_runs_on_spark(experiment: Path, command: Command):
+    assert 0 == command(*words("emr", experiment, "--set", f"engine={__name__}:OnSpark")).code
+    answer = command(*words("emr", experiment, "--set", f"engine={__name__}:spark_free"))
+    assert (2, True) == (answer.code, "spark_free': leaves a cluster idle" in answer.complaint)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"Name": "no instances"}'])
+def test_a_cluster_file_that_is_none_is_refused_by_name(content: str, experiment: Path, command: Command):
+    (experiment.parent / "cluster.json").write_text(content)
+    more = ["--new-cluster", str(experiment.parent / "cluster.json")]
+    answer = command("submit", "emr", experiment, "--output", "/x", "--run-id", "r", "--code", "s3://b", *more)
+    assert (2, True) == (answer.code, "cluster.json: not a RunJobFlow request in JSON" in answer.complaint)
