@@ -26,6 +26,8 @@ EXTRAS = {
     "torch": ["torch>=2.6"],  # training; older ones load untrusted checkpoints unsafely even with weights_only
     # Executors read shards with it; 0.13 loses rows without an error. It requires pyspark by itself.
     "petastorm": ["petastorm==0.12.1"],
+    # What it needs beside that: for clusters, where it is installed with --no-deps, or there would be a second Spark.
+    "petastorm-needs": ["dill", "diskcache", "fsspec", "future", "packaging", "psutil", "pyzmq", "six"],
     "data": [
         "scikit-learn>=1.4",  # the digits, without a download
         "pillow>=10",  # encoded images and folders of images

@@ -8,8 +8,7 @@ work=$(mktemp -d)
 gsutil cp "$code/spark_nas-*.whl" "$work/"
 python=/opt/conda/default/bin/python
 "$python" -m pip list --format=freeze >"$work/shipped.txt"
-"$python" -m pip install -c "$work/shipped.txt" "$(ls "$work"/spark_nas-*.whl)[torch,data,s3,report]"
-# petastorm by itself requires pyspark, which would be a second Spark; what else it needs is named here.
-"$python" -m pip install -c "$work/shipped.txt" dill diskcache fsspec future packaging psutil pyzmq six
+"$python" -m pip install -c "$work/shipped.txt" "$(ls "$work"/spark_nas-*.whl)[torch,data,s3,report,petastorm-needs]"
+# petastorm by itself requires pyspark, which would be a second Spark; what else it needs is in petastorm-needs.
 "$python" -m pip install --no-deps petastorm==0.12.1
 rm -rf "$work"

@@ -15,9 +15,9 @@ if [ -n "$code" ]; then
     aws s3 cp --recursive --exclude '*' --include '*.whl' --include 'emr-7.txt' "$code/" "$work/"
     # Python 3.11 beside the platform's 3.9, which stays as it is. Spark is the platform's own.
     sudo dnf install -y python3.11 python3.11-pip
-    sudo /usr/bin/python3.11 -m pip install -c "$work/emr-7.txt" "$(ls "$work"/spark_nas-*.whl)[torch,data,s3,report]" pandas
-    # petastorm by itself requires pyspark, which would be a second Spark; what else it needs is named here.
-    sudo /usr/bin/python3.11 -m pip install -c "$work/emr-7.txt" dill diskcache fsspec future packaging psutil pyzmq six
+    extras=torch,data,s3,report,petastorm-needs
+    sudo /usr/bin/python3.11 -m pip install -c "$work/emr-7.txt" "$(ls "$work"/spark_nas-*.whl)[$extras]" pandas
+    # petastorm by itself requires pyspark, which would be a second Spark; what else it needs is in petastorm-needs.
     sudo /usr/bin/python3.11 -m pip install --no-deps petastorm==0.12.1
     rm -rf "$work"
 fi

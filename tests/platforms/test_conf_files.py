@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,46 @@ def test_the_bundle_says_only_what_a_bundle_may_say():
     assert ["search.job.yml"] == [path.name for path in (CONF / "databricks").glob(pattern)]
     job = (CONF / "databricks/resources/search.job.yml").read_text()
     assert bundle["variables"].keys() == set(re.findall(r"\$\{var\.(\w+)\}", job))
+
+
+def commands(document: Document) -> Iterator[list[str]]:
+    """Every list of arguments with a search in it."""
+    if isinstance(document, list) and "search" in document:
+        yield document
+    for item in document.values() if isinstance(document, dict) else document if isinstance(document, list) else ():
+        yield from commands(item)
+
+
+SEARCHES = {name: found for name, (document, _) in FILES.items() if (found := list(commands(document())))}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_search_leaves_its_ending_below_its_run(name: str):
+    [arguments] = SEARCHES[name]
+    following = dict(pairwise(arguments))
+    assert arguments.index("--ending") < arguments.index("search")
+    assert following["--ending"].startswith(f"{following['--output']}/{following['--run-id']}/_endings/")
+
+
+def test_every_platform_has_a_search():
+    assert set(PLATFORMS) == {name.partition("/")[0] for name in SEARCHES}
+
+
+def test_a_parameter_of_the_workflow_is_the_argument_that_it_is_called_by():
+    template = read("dataproc/workflow-template.yaml")
+    [arguments] = SEARCHES["dataproc/workflow-template.yaml"]
+    found = {}
+    for parameter in template["parameters"]:
+        [field] = parameter["fields"]
+        index = int(re.fullmatch(r"jobs\['search'\]\.pysparkJob\.args\[(\d+)\]", field)[1])
+        found[parameter["name"]] = arguments[index - 1]
+    assert {"RUN_ID": "--run-id", "ENDING": "--ending"} == found
+
+
+def test_no_driver_is_on_a_worker_that_may_vanish():
+    config = read("dataproc/cluster.yaml")["config"]
+    assert "SPOT" == config["secondaryWorkerConfig"]["preemptibility"]
+    assert "true" == config["softwareConfig"]["properties"]["dataproc:am.primary_only"]
 
 
 def test_the_databricks_job_never_has_two_drivers_and_retries_only_the_search():

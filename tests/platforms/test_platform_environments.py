@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,17 @@ def test_every_package_is_exact_and_within_the_constraints_that_the_first_line_n
     assert {"pyspark", "numpy", "pyarrow", "pandas"} == shipped.keys()
     assert [] == [name for name, bound in shipped.items() if not bound.startswith("==")]
     assert [] == [name for name, bound in shipped.items() if not admits(limits[name], bound.removeprefix("=="))]
+
+
+def test_what_petastorm_needs_beside_spark_is_listed_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("setuptools.setup", lambda **_: None)
+    said = runpy.run_path(str(REPOSITORY / "setup.py"))
+    named = [re.match(r"[\w-]+", need)[0].lower() for need in requires("petastorm") if "extra ==" not in need]
+    assert sorted({*named} - {"pyspark", "pandas", "numpy", "pyarrow"}) == said["EXTRAS"]["petastorm-needs"]
+    for name in ("scripts/archive", "conf/dataproc/init.sh", "conf/emr/bootstrap.sh"):
+        script = (REPOSITORY / name).read_text()
+        assert f"install --no-deps {said['EXTRAS']['petastorm'][0]}\n" in script.replace(" --quiet", "")
+        assert re.search(r"[\[,]petastorm-needs\b", script)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
