@@ -38,7 +38,7 @@ demo: setup ## search, retrain and report on the digits
 	$(BIN)/spark-nas $(DEMO_RETRAIN)
 	$(BIN)/spark-nas $(DEMO_REPORT)
 
-test: check setup-spark35 ## checks, all tests with coverage, Spark tests again under 3.5
+test: check docs setup-spark35 ## checks, documentation, all tests with coverage, Spark tests again under 3.5
 	@scripts/test
 
 chaos: setup ## kill drivers, executors and workers at random, over CHAOS_RUNS runs of each of five kinds (13)
@@ -114,7 +114,7 @@ archive: ## dist/environment.tar.gz for `--archives`; CONSTRAINTS, EXTRAS, PREFI
 	@scripts/archive
 
 clean: ## what the tools leave behind; data, runs and environments stay
-	rm -rf build dist docs/site *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
+	rm -rf build dist docs/site *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.spark35/*' -not -path './.docs/*' -not -path './.java/*' -prune -exec rm -rf {} +
 
 distclean: clean ## and the environments: .venv, .spark35, .docs, .java

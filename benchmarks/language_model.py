@@ -83,7 +83,6 @@ def training(epochs: int) -> dict[str, Any]:
         "weight_decay": 1e-6,
         "batch_size": 20,
         "clip_norm": 0.25,
-        # The batch norms of a supernet see as many columns when it is measured as when it was trained.
         "evaluation_batch_size": 20,
         "score_batch_size": 20,
         "score_batches": 20,
@@ -91,14 +90,20 @@ def training(epochs: int) -> dict[str, Any]:
     }
 
 
-DROPOUTS = {"dropout_output": 0.1, "dropout_hidden": 0.1, "dropout_input": 0.1, "dropout_between": 0.0}
+DROPOUTS = {
+    "dropout_output": 0.1,
+    "dropout_hidden": 0.1,
+    "dropout_input": 0.1,
+    "dropout_between": 0.0,
+    "dropout_embedding": 0.0,
+}
 
 
 def searched(arguments: argparse.Namespace) -> list[Result]:
     """All results of the one-shot search, each job with one thread."""
     experiment = {
         "name": "language-model",
-        "space": {"name": "darts_rnn", "hidden": arguments.hidden, "dropout_embedding": 0.0, **DROPOUTS},
+        "space": {"name": "darts_rnn", "hidden": arguments.hidden, "search_norm": False, **DROPOUTS},
         "scheduler": {
             "name": "one_shot",
             "supernets": {"name": "full_training", "trials": 1, "max_resource": arguments.epochs},

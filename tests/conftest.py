@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that runs the suite in the background has SIGINT ignored, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says something of the machine and nothing of the code.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")

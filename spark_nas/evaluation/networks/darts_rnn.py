@@ -5,8 +5,8 @@
     output   = mean of s_1 .. s_8
 
 W_i belongs to the node, whatever it reads and does. The search form (`affine=False`) normalises every state by a batch
-norm without scale and shift. Each has statistics of its own, where the release has one module for all nine, whose
-running statistics then suit none of them.
+norm without scale and shift, unless `search_norm` is off. Each norm has statistics of its own, where the release has one
+module for all nine, whose running statistics then suit none of them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class DartsRnnCell(nn.Module):
         self.edges = nn.ModuleDict(
             {choice.name: mixed(choice, architecture, nameplate) for choice in options.build().choices}
         )
-        norms = 0 if affine else options.nodes + 1
+        norms = 0 if affine or not options.search_norm else options.nodes + 1
         self.norms = nn.ModuleList(nn.BatchNorm1d(hidden, affine=False) for _ in range(norms))
 
     def plan(self, gates: Gates | None, like: Tensor) -> Plan:

@@ -187,6 +187,8 @@ def test_the_search_form_keeps_statistics_of_each_state():
     network = build(DartsRnn(hidden=6, nodes=3), SUPERNET, {}, (), 9, affine=False)
     norms = [name for name in network.state_dict() if name.endswith("running_mean")]
     assert norms == [f"cell.norms.{state}.running_mean" for state in range(4)]
+    plain = build(DartsRnn(hidden=6, nodes=3, search_norm=False), SUPERNET, {}, (), 9, affine=False)
+    assert [] == [name for name in plain.state_dict() if "norms" in name]
 
 
 def test_half_precision_runs_and_carries_on(options: DartsRnn | EnasRnn):
