@@ -8,12 +8,14 @@ al. 2017, section 2.2. Averaged SGD: Merity et al. 2018 (AWD-LSTM), section 3, A
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn, optim
+from torch import nn, optim
+
+from spark_nas.evaluation.restoring import assign, restored
 
 if TYPE_CHECKING:
     from spark_nas.evaluation.training import Training
@@ -87,24 +89,15 @@ def observe(optimiser: optim.Optimizer, loss: float) -> None:
 @contextmanager
 def averaged(optimiser: optim.Optimizer) -> Iterator[None]:
     """Within, the weights are their averages, where there are any; afterwards they are bit for bit what they were."""
-    averages = {
-        weight: optimiser.state[weight]["average"]
+    weights = [
+        weight
         for group in optimiser.param_groups
         for weight in group["params"]
         if isinstance(optimiser, AveragedSGD) and "average" in optimiser.state.get(weight, {})
-    }
-    kept = {weight: weight.detach().clone() for weight in averages}
-    _assign(averages)
-    try:
+    ]
+    with restored(weights):
+        assign(weights, [optimiser.state[weight]["average"] for weight in weights])
         yield
-    finally:
-        _assign(kept)
-
-
-@torch.no_grad()
-def _assign(values: Mapping[nn.Parameter, Tensor]) -> None:
-    for weight, value in values.items():
-        weight.copy_(value)
 
 
 # `fused` and `foreach` update all parameters in one call: cheaper for small networks on a CPU too.

@@ -29,9 +29,10 @@ from torch.func import functional_call
 
 from spark_nas.errors import JobError
 from spark_nas.evaluation.group import grouped, here, processes, reaching
-from spark_nas.evaluation.networks.mixed import Probe
+from spark_nas.evaluation.networks.mixed import Probe, plain
 from spark_nas.evaluation.norms import norms_of
 from spark_nas.evaluation.oneshot.protocol import Batch, Gates
+from spark_nas.evaluation.restoring import assign
 
 Pair = tuple[Tensor, Tensor]
 Network = Callable[[Tensor, Gates | None], Any]
@@ -120,14 +121,14 @@ def average_gradients(network: nn.Module) -> None:
     gradients = [parameter.grad for parameter in network.parameters()]
     _check_alike(gradients)
     there = [gradient for gradient in gradients if gradient is not None]
-    _assign(there, _averaged(there))
+    assign(there, _averaged(there))
 
 
 def average_statistics(network: nn.Module) -> None:
     """Give the batch norms of every process the mean of their running statistics."""
     if grouped():
         statistics = [s for norm in norms_of(network) for s in (norm.running_mean, norm.running_var) if s is not None]
-        _assign(statistics, _averaged(statistics))
+        assign(statistics, _averaged(statistics))
 
 
 class _Spread(Function):
@@ -194,7 +195,7 @@ def _mapped(function: Callable[..., Any], values: Sequence[Tensor | None]) -> tu
 
 def _weight(gate: Any) -> Tensor | None:  # noqa: ANN401
     """The tensor that a gate learns by; None where it does not."""
-    weight = gate.weight if isinstance(gate, Probe) else gate
+    weight = plain(gate)
     return weight if isinstance(weight, Tensor) and weight.requires_grad else None
 
 
@@ -208,12 +209,6 @@ def _averaged(values: Sequence[Tensor]) -> list[Tensor]:
         dist.all_reduce(flat)
     parts = torch.split(flat.div_(processes()), [value.numel() for value in values])
     return [part.view(value.shape).to(value.dtype) for part, value in zip(parts, values, strict=True)]
-
-
-@torch.no_grad()
-def _assign(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    for tensor, value in zip(tensors, values, strict=True):
-        tensor.copy_(value)
 
 
 def _check_alike(gradients: Sequence[Tensor | None]) -> None:

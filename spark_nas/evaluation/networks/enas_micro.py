@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from spark_nas.evaluation.networks.darts import AuxiliaryHead
 from spark_nas.evaluation.networks.enas_operations import LinearReduce, micro_operation
-from spark_nas.evaluation.networks.mixed import Gates, MixedOperation, Probe, Weight, mixed
+from spark_nas.evaluation.networks.mixed import Gates, MixedOperation, Probe, mixed, weighed
 from spark_nas.evaluation.networks.operations import FactorisedReduce, relu_conv_bn
 from spark_nas.spaces.core import Architecture
 from spark_nas.spaces.dimensions import RecipeValue
@@ -48,21 +48,10 @@ class Side(MixedOperation):
         """[B, C, H, W] from all earlier states, which have that shape: its options differ in what they read."""
         total: Tensor | None = None
         for state, weight in self.weights(gates).items():
-            y_BCHW = _weighed(self.options[state], states[int(state)], weight, gates)
+            y_BCHW = weighed(self.options[state], weight, states[int(state)], gates)
             total = y_BCHW if total is None else total + y_BCHW
         assert total is not None  # there is at least one weight
         return total
-
-
-def _weighed(operation: nn.Module, x_BCHW: Tensor, weight: Weight, gates: Gates | None) -> Tensor:
-    """As in `mixed`: a probed input runs without a graph."""
-    y_BCHW: Tensor
-    if isinstance(weight, Probe):
-        with torch.no_grad():
-            y_BCHW = operation(x_BCHW.detach(), gates)
-        return y_BCHW * weight.weight
-    y_BCHW = operation(x_BCHW, gates)
-    return y_BCHW if not isinstance(weight, Tensor) and weight == 1.0 else y_BCHW * weight
 
 
 class Cell(nn.Module):

@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from spark_nas.evaluation.networks.mixed import Gates, MixedOperation, Probe, Weight, mixed
-from spark_nas.evaluation.networks.recurrent import Plain, Plan, RecurrentNetwork, column, nameplate, plain, readings
+from spark_nas.evaluation.networks.mixed import Gates, MixedOperation, Plain, Probe, Weight, mixed, plain
+from spark_nas.evaluation.networks.recurrent import Plan, RecurrentNetwork, column, nameplate, readings
 from spark_nas.spaces.core import Architecture
 from spark_nas.spaces.dimensions import RecipeValue
 from spark_nas.spaces.enas_rnn import EnasRnn

@@ -32,7 +32,9 @@ class Probe:
     weight: Tensor
 
 
-Weight = Tensor | float | Probe
+Plain = Tensor | float
+"""A weight that is multiplied by as it is."""
+Weight = Plain | Probe
 Gates = Mapping[str, Mapping[str, Weight]]
 """choice -> option -> weight; options that are absent are not run."""
 
@@ -81,7 +83,7 @@ class MixedOperation(nn.Module):
         """The sum of the options named in `weights`, each times its weight."""
         total: Tensor | None = None
         for option, weight in weights.items():
-            y = _weighed(self.options[option], x_BCHW, weight)
+            y = weighed(self.options[option], weight, x_BCHW)
             total = y if total is None else total + y
         assert total is not None  # weights has at least one entry
         return total
@@ -120,10 +122,10 @@ class PartialMixedOperation(MixedOperation):
         return shuffled(torch.cat([processed_BcHW, passed_BcHW], dim=1), self.partial)
 
     @staticmethod
-    def whole(weights: Mapping[str, Weight]) -> Tensor | float:
+    def whole(weights: Mapping[str, Weight]) -> Plain:
         """The weight of the channels that pass."""
-        plain = [weight.weight if isinstance(weight, Probe) else weight for weight in weights.values()]
-        return sum(plain[1:], start=plain[0])
+        parts = [plain(weight) for weight in weights.values()]
+        return sum(parts[1:], start=parts[0])
 
 
 def shuffled(x_BCHW: Tensor, groups: int) -> Tensor:
@@ -133,19 +135,25 @@ def shuffled(x_BCHW: Tensor, groups: int) -> Tensor:
     return x_BgcHW.transpose(1, 2).reshape(batch, channels, height, width)
 
 
-def _weighed(option: nn.Module, x_BCHW: Tensor, weight: Weight) -> Tensor:
+def plain(weight: Weight) -> Plain:
+    """The number or the scalar, whether it probes or not."""
+    return weight.weight if isinstance(weight, Probe) else weight
+
+
+def weighed(option: nn.Module, weight: Weight, x_BCHW: Tensor, *gates: Gates | None) -> Tensor:
+    """What an option makes of x, times its weight; `gates` are for one that is itself a mixed operation."""
     y_BCHW: Tensor
     if isinstance(weight, Probe):
         with torch.no_grad():
-            y_BCHW = option(x_BCHW.detach())  # detached, as the identity would hand on x and its graph
+            y_BCHW = option(x_BCHW.detach(), *gates)  # detached, as the identity would hand on x and its graph
         return y_BCHW * weight.weight
-    y_BCHW = option(x_BCHW)
+    y_BCHW = option(x_BCHW, *gates)
     return y_BCHW if not isinstance(weight, Tensor) and weight == 1.0 else y_BCHW * weight
 
 
 def _learns(weight: Weight) -> bool:
     """Whether a gradient is wanted for it, which must be 0 and not absent."""
-    tensor = weight.weight if isinstance(weight, Probe) else weight
+    tensor = plain(weight)
     return isinstance(tensor, Tensor) and tensor.requires_grad and torch.is_grad_enabled()
 
 

@@ -18,15 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spark_nas.evaluation.networks.mixed import Gates, Probe, Weight
+from spark_nas.evaluation.networks.mixed import Gates, Plain, Probe, Weight, plain
 from spark_nas.spaces.recurrent import RecurrentScale
 
 # T: time steps of a window, B: columns of text, E: units of a token's vector, H: units of a state, V: tokens in all.
 # K: states that a node reads; without K where it is one.
-
-Plain = Tensor | float
-"""A weight that is multiplied by as it is."""
-
 
 FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -99,11 +95,6 @@ def _reading(weights: Mapping[int, Mapping[str, Plain]], matrix: Tensor, like: T
     columns = [column([row.get(option, 0.0) for row in weights.values()], like) for option in options]
     mixture = tuple((FUNCTIONS[option], weight) for option, weight in zip(options, columns, strict=True))
     return Reading(tuple(weights), matrix, mixture, sum(columns[1:], start=columns[0]), probed)
-
-
-def plain(weight: Weight) -> Plain:
-    """The number or the scalar, whether it probes or not."""
-    return weight.weight if isinstance(weight, Probe) else weight
 
 
 def column(weights: Sequence[Plain], like: Tensor) -> Plain:
