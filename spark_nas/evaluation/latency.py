@@ -3,14 +3,15 @@
 Options are timed where they stand, in whole passes along single paths that between them run every option: alone, over
 and over on the same input, they would find their weights in the cache and look faster than they are. `none` and `zero`
 are not run on a path and cost nothing. The smallest time stands, since whatever else the machine does only ever adds.
-A choice that several places share (the cells of a cell space) costs what all of them take.
+A choice that several places share (the cells of a cell space) costs what all of them take. An option that is itself a
+mixed operation (an input of an ENAS node) costs nothing: what it runs is counted where that is chosen.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.networks.build import SpaceOptions, build
 from spark_nas.evaluation.networks.mixed import MixedOperation, Zero
+from spark_nas.evaluation.restoring import evaluating
 from spark_nas.spaces.core import SUPERNET
 from spark_nas.spaces.dimensions import RecipeValue
 from spark_nas.spaces.latency import LatencyTable
@@ -50,7 +52,7 @@ def measure(
     x = noise.to(next(network.parameters()))
     elsewhere: list[float] = []
     inside: dict[tuple[str, str], list[float]] = {}
-    with _evaluating(network), torch.no_grad():
+    with evaluating(network), torch.no_grad():
         for turn in range(warmup + repeats):
             for gates in passes.paths():
                 rest, taken = passes.run(x, gates)
@@ -74,8 +76,13 @@ def measure_space(
     repeats: int = 30,
     processor_time: bool = False,
 ) -> LatencyTable:
-    """The table of a space's supernet on a device; `processor_time` counts what one CPU thread does, not wall time."""
+    """The table of a space's supernet on a device; `processor_time` counts what one CPU thread does, not wall time.
+
+    Raises OptionError for a space of texts, and as `build` and `measure` do.
+    """
     network = build(options, SUPERNET, recipe, input_shape, classes=10, seed=1).to(device)
+    if input_shape == ():
+        raise OptionError("space", options.name, "takes text, but latency tables are of images: use a space of images")
     threads = torch.get_num_threads()
     try:
         if processor_time:
@@ -133,20 +140,11 @@ class _Passes:
     def _leave(self, option: nn.Module, inputs: tuple[Tensor], y: Tensor) -> None:
         _settle(y)
         key = self._watched[option]
-        self._taken[key] = self._taken.get(key, 0.0) + self.clock() - self._entered
+        # The options of one within have been timed since it was entered.
+        seconds = 0.0 if isinstance(option, MixedOperation) else self.clock() - self._entered
+        self._taken[key] = self._taken.get(key, 0.0) + seconds
 
 
 def _settle(x: Tensor) -> None:
     """Wait until the device has computed x: reading one value does, on any device."""
     x[(0,) * x.dim()].item()
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from spark_nas.errors import OptionError
-from spark_nas.evaluation.latency import measure
+from spark_nas.evaluation.latency import measure, measure_space
 from spark_nas.evaluation.networks.build import build
-from spark_nas.evaluation.networks.mixed import Gates, mixed
+from spark_nas.evaluation.networks.enas_micro import Side
+from spark_nas.evaluation.networks.mixed import Gates, MixedOperation, mixed
 from spark_nas.evaluation.networks.mixed import Zero as ZeroOperation
+from spark_nas.evaluation.oneshot.protocol import path
 from spark_nas.spaces.core import SUPERNET, Architecture, Choice
 from spark_nas.spaces.darts import Darts
+from spark_nas.spaces.enas_micro import OPERATIONS, EnasMicro
+from spark_nas.spaces.enas_rnn import EnasRnn
 from spark_nas.spaces.latency import LatencyTable
 from spark_nas.spaces.proxyless import ZERO, Proxyless
 from spark_nas.spaces.wide_resnet import WideResNet
 
 OPTIONS = ("mbconv3_e3", "mbconv5_e3", ZERO)
 SMALL = Proxyless(width=0.25, widths=(24, 40), depths=(2, 2), strides=(1, 2), operations=OPTIONS)
+MICRO = EnasMicro(layers=3, filters=2, nodes=2)
 A, B = Choice("a", ("none", "fast", "slow")), Choice("b", ("slow", "fast"))
 
 
@@ -75,9 +81,9 @@ class Skipping(Network):
         return self.places[0](self.stem(x), gates)
 
 
-def measured(make: Callable[[Clock], nn.Module], warmup: int = 1) -> LatencyTable:
+def measured(make: Callable[[Clock], nn.Module], warmup: int = 1, shape: tuple[int, ...] = (2, 3, 1)) -> LatencyTable:
     clock = Clock()
-    return measure(make(clock), (2, 3, 1), repeats=2, warmup=warmup, clock=clock)
+    return measure(make(clock), shape, repeats=2, warmup=warmup, clock=clock)
 
 
 def rounded(table: LatencyTable) -> tuple[float, dict[str, dict[str, float]]]:
@@ -122,6 +128,50 @@ def test_the_sum_of_the_parts_is_the_time_of_a_pass():
 def test_a_choice_that_does_not_run_cannot_be_measured():
     with pytest.raises(OptionError, match=r"latency: '[ab]': does not run"):
         measured(Skipping)
+
+
+def timed_micro(clock: Clock) -> nn.Module:
+    """The ENAS network, whose stem takes 7 ms and whose operations 1, 2, 3, 4 and 5."""
+    network = build(MICRO, SUPERNET, {}, (1, 8, 8), 3, seed=1).eval()
+
+    def takes(module: nn.Module, milliseconds: int) -> None:
+        def move(*_: object) -> None:
+            clock.now += milliseconds / 1000
+
+        module.register_forward_hook(move)
+
+    takes(network.get_submodule("stem"), 7)
+    for operation in network.modules():
+        if isinstance(operation, MixedOperation) and not isinstance(operation, Side):
+            for name, option in operation.options.items():
+                takes(option, 1 + OPERATIONS.index(name))
+    return network
+
+
+def test_nothing_is_counted_twice_where_the_options_of_a_choice_are_mixed_operations():
+    clock, space = Clock(), MICRO.build()
+    network = timed_micro(clock)
+    table = measure(network, (1, 8, 8), repeats=1, warmup=0, clock=clock)
+    assert {choice.name: set(choice.options) for choice in space.choices} == {
+        name: set(entries) for name, entries in table.options.items()
+    }
+    assert {0.0} == {ms for name, row in table.options.items() if name.endswith("input") for ms in row.values()}
+    assert pytest.approx(7.0) == table.fixed
+    for seed in range(3):
+        architecture, start = space.sample(Random(seed)), clock()
+        network(torch.zeros(1, 1, 8, 8), path(architecture))
+        assert pytest.approx(table.of(architecture)) == 1000 * (clock() - start)
+
+
+def test_a_choice_between_mixed_operations_must_run_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Side, "forward", lambda self, states, gates=None: states[0])
+    with pytest.raises(OptionError, match="latency: 'normal/node2/left/input': does not run"):
+        measured(lambda _: build(MICRO, SUPERNET, {}, (2, 8, 8), 3, seed=1), shape=(2, 8, 8))
+
+
+def test_a_space_of_texts_is_refused():
+    with pytest.raises(OptionError, match=r"space: 'enas_rnn': takes text, .* use a space of images"):
+        measure_space(EnasRnn(nodes=2, hidden=4), {}, (), device="cpu")
 
 
 def test_no_repeats_are_refused():
