@@ -1,4 +1,4 @@
-"""The one `fit` loop: ordinary training, and supernets under any `OneShotMethod`; and measuring a split.
+"""The one `fit` loop: ordinary training, and supernets under any `Method`; and measuring a split.
 
 `fit` goes through given epochs and knows nothing of jobs, rungs or checkpoints. Learning rate and drop-path
 follow the full budget (`horizon`), and all that is random follows (seed, epoch), so a training cut at any
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
-from spark_nas.errors import Diverged
+from spark_nas.errors import DataError, Diverged
 from spark_nas.evaluation import group, parallel
 from spark_nas.evaluation.determinism import seed_torch
 from spark_nas.evaluation.feed import Batches
@@ -120,7 +120,8 @@ def _train_epoch(lesson: Lesson, method: Method, course: Course, epoch: int, val
         if len(own.y) == 1 < options.batch_size:
             continue  # a left-over of one example has no batch statistics to normalise by
         course.check_time()
-        lesson.epochs = epoch + step / steps
+        # Of variable windows and of several splits there may be more batches than `steps`: none is the next epoch's.
+        lesson.epochs = epoch + min(step, steps - 1) / steps
         rate = learning_rate(options, lesson.epochs, course.horizon) * feed.share(batch.x)
         set_learning_rate(lesson.optimiser, rate)
         method.step(lesson, batch, valid)
@@ -215,11 +216,18 @@ def set_drop_path(network: nn.Module, rate: float) -> None:
 
 
 def _valid_batches(course: Course, epoch: int) -> Iterator[Batch]:
-    """Endless validation batches; none is read before it is asked for."""
+    """Endless validation batches; none is read before it is asked for. Raises DataError where there is none."""
     for again in range(2**31):
+        found = False
         # Each pass over the split has an order of its own, told apart from the training split's by its seed.
         order = epoch * 2**20 + again
         size = course.options.batch_size
         for x, y in parallel.even(course.feed.shuffled(("valid",), size, course.seed, order), size):
             if len(y) > 1 or size == 1:  # one example has no batch statistics
+                found = True
                 yield Batch(x, y, "valid")
+        if not found:  # nor would there be in any other pass
+            raise DataError(
+                "split 'valid' has a single example, from which no batch norm can learn: "
+                "prepare the data with a larger share for it, or use batch_size: 1"
+            )

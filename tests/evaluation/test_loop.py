@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from training_support import Digits, SmallNetwork
 
-from spark_nas.errors import Diverged
+from spark_nas.errors import DataError, Diverged
 from spark_nas.evaluation.augmentation import Augmentation
 from spark_nas.evaluation.feed import Feed
 from spark_nas.evaluation.loop import Course, Measured, fit, measure
@@ -213,6 +213,47 @@ def test_a_method_learns_before_each_step_and_its_gates_are_run() -> None:
     assert learnt == [(100, 100), (100, 100), (56, 100)]
     assert {"train", "valid"} == set(dataset.passes)
     assert not any(torch.equal(before[name], value) for name, value in network.options.state_dict().items())
+
+
+def fitted_by(method: Method, dataset: Digits, batch_size: int, train_on: tuple[str, ...] = ("train",)) -> None:
+    """An epoch, the second."""
+    network, options = TwoPaths(), Training(batch_size=batch_size)
+    optimiser = OPTIMISERS["sgd"](network.parameters(), options)
+    list(fit(network, method, optimiser, course(options, train_on, dataset), range(1, 2)))
+
+
+def test_no_batch_of_an_epoch_learns_at_the_rate_of_the_next() -> None:
+    """Two splits that end in short batches have 13 + 7 batches, one more than their rows would fill."""
+    epochs: list[float] = []
+
+    class Watches(Method):
+        def step(self, learner: Learner, train: Batch, valid: Valid) -> None:
+            epochs.append(learner.epochs)
+
+    fitted_by(Watches(), Digits(sizes=(("train", 250), ("valid", 130))), 20, ("train", "valid"))
+    assert [*(1 + step / 19 for step in range(19)), 1 + 18 / 19] == epochs
+
+
+class Asks(Method):
+    """Asks for a validation batch each step, and notes its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def step(self, learner: Learner, train: Batch, valid: Valid) -> None:
+        self.sizes.append(len(valid().y))
+
+
+def test_a_single_example_to_learn_an_architecture_from_is_refused_and_not_waited_for() -> None:
+    with pytest.raises(DataError, match=r"split 'valid' has a single example, .* or use batch_size: 1"):
+        fitted_by(Asks(), Digits(sizes=(("train", 4), ("valid", 1))), 2)
+
+
+def test_a_single_example_is_a_batch_where_one_is_asked_for() -> None:
+    method = Asks()
+    fitted_by(method, Digits(sizes=(("train", 4), ("valid", 1))), 1)
+    assert [1, 1, 1, 1] == method.sizes
 
 
 def test_a_method_that_asks_for_no_validation_batch_costs_none() -> None:
