@@ -13,8 +13,7 @@ by a finite difference:
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +24,7 @@ from spark_nas.errors import OptionError
 from spark_nas.evaluation.oneshot.mixture import GatesOf, Layout, MixtureMethod, gradients
 from spark_nas.evaluation.oneshot.protocol import Batch, Learner, Valid
 from spark_nas.evaluation.oneshot.softmax import SoftmaxOptions, SoftmaxWeights
+from spark_nas.evaluation.restoring import assign, restored
 from spark_nas.spaces.core import SearchSpace
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Darts(SoftmaxOptions):
     """Options of DARTS; defaults are the paper's for convolutional cells, first order."""
 
     order: Literal[1, 2] = 1
-    """2 looks one step of the weights ahead, at about four times the cost; the optimiser must then be SGD."""
+    """2 looks one step of the weights ahead, at about four times the cost; the optimiser must then be SGD, averaged or
+    not."""
     clip_unrolled: bool = False
     """Whether the step ahead, and v, are clipped as the weights' gradient is (the release for recurrent cells)."""
 
@@ -52,10 +53,9 @@ class Darts(SoftmaxOptions):
 
     def check_training(self, training: Training) -> None:
         """Raise OptionError for an optimiser whose step cannot be looked ahead of."""
-        if self.order == 2 and training.optimizer != "sgd":
-            raise OptionError(
-                "order", 2, f"looks one step of SGD ahead, not of {training.optimizer}: use optimizer: sgd"
-            )
+        if self.order == 2 and training.optimizer not in ("sgd", "averaged_sgd"):  # which takes the steps of SGD
+            remedy = "use optimizer: sgd or averaged_sgd"
+            raise OptionError("order", 2, f"looks one step of SGD ahead, not of {training.optimizer}: {remedy}")
 
     def build(self, space: SearchSpace) -> DartsMethod:
         """The method. Raises OptionError for a space that decides nothing."""
@@ -100,7 +100,7 @@ def unrolled_gradients(
     rate = optimiser.param_groups[0]["lr"]
     with restored(weights) as kept:
         step, factor = _step_ahead(learner, train, gates_of, leaves, bound)
-        _assign(weights, [w - rate * s for w, s in zip(kept, step, strict=True)])
+        assign(weights, [w - rate * s for w, s in zip(kept, step, strict=True)])
         slopes = torch.autograd.grad(
             learner.loss(valid, gates_of(leaves)), (*leaves, *weights), allow_unused=True, materialize_grads=True
         )
@@ -110,22 +110,12 @@ def unrolled_gradients(
             return direct
         length = norm * _clip_factor(norm, bound)
         shift = _STEP / norm  # of |v|, clipped or not: eps v is of length 0.01
-        _assign(weights, [w + shift * d for w, d in zip(kept, v, strict=True)])
+        assign(weights, [w + shift * d for w, d in zip(kept, v, strict=True)])
         above = gradients(learner, train, gates_of, leaves)
-        _assign(weights, [w - shift * d for w, d in zip(kept, v, strict=True)])
+        assign(weights, [w - shift * d for w, d in zip(kept, v, strict=True)])
         below = gradients(learner, train, gates_of, leaves)
     scale = rate * factor * length / (2 * _STEP)
     return tuple(d - scale * (a - b) for d, a, b in zip(direct, above, below, strict=True))
-
-
-@contextlib.contextmanager
-def restored(weights: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Within, weights may be changed; afterwards they are bit for bit what they were. Gives copies of them."""
-    kept = [weight.detach().clone() for weight in weights]
-    try:
-        yield kept
-    finally:
-        _assign(weights, kept)
 
 
 def _step_ahead(
@@ -158,9 +148,3 @@ def _norm(vectors: Sequence[Tensor]) -> float:
     """The L2 norm of all together."""
     norm: float = torch.stack([vector.norm() for vector in vectors]).norm().item()
     return norm
-
-
-@torch.no_grad()
-def _assign(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    for weight, value in zip(weights, values, strict=True):
-        weight.copy_(value)

@@ -14,6 +14,8 @@ from spark_nas.errors import OptionError
 from spark_nas.evaluation.oneshot.darts import Darts, unrolled_gradients
 from spark_nas.evaluation.oneshot.mixture import TensorGates, gradients
 from spark_nas.evaluation.oneshot.protocol import Batch, Gates
+from spark_nas.evaluation.optimisers import AveragedSGD
+from spark_nas.evaluation.training import Training
 from tests.evaluation.oneshot.toys import TRAIN, VALID, ToyLearner, learner, linear, plain_space
 
 
@@ -174,6 +176,41 @@ def test_weights_come_back_bit_for_bit_also_when_a_loss_fails(fails_at: int | No
     assert not any(torch.equal(before, other) for other in seen[1:])
     assert w.grad is None
     assert {} == dict(student.optimiser.state)
+
+
+# ------------------------------------------------------------------------------------------------ averaged SGD
+
+
+@pytest.mark.parametrize("losses", [(), (1.0, 2.0, 3.0)])
+def test_it_looks_ahead_by_the_step_that_averaged_sgd_takes(losses: tuple[float, ...]):
+    """Before it averages and while it does, as the averages are beside the weights that train."""
+    w, seen = nn.Parameter(scalar(2.0)), list[float]()
+
+    def objective(batch: Batch, gates: Gates) -> Tensor:
+        if batch.split == "valid":
+            seen.append(w.item())
+        return (w - (gates["a"]["x"] if batch.split == "train" else 3.0)) ** 2 / 2
+
+    student = learner(objective, w)
+    student.optimiser = optimiser = AveragedSGD([w], lr=0.1, weight_decay=0.2, non_monotone=1)
+    for loss in losses:
+        optimiser.observe(loss)
+    for _ in range(3):
+        before = w.item()
+        [slope] = unrolled_gradients(student, (TRAIN, VALID), one_gate, [scalar(1.0)])
+        assert before == w.item()
+        w.grad = w.detach() - 1.0
+        optimiser.step()
+        assert pytest.approx(w.item(), abs=1e-12) == seen[-1] != before
+        assert pytest.approx(0.1 * (w.item() - 3.0), abs=1e-12) == slope.item()
+    assert bool(losses) == optimiser.averaging == ("average" in optimiser.state[w])
+
+
+def test_second_order_is_for_sgd_averaged_or_not():
+    for optimizer in ("sgd", "averaged_sgd"):
+        Darts(order=2).check_training(Training(optimizer=optimizer))
+    with pytest.raises(OptionError, match="not of rmsprop: use optimizer: sgd or averaged_sgd"):
+        Darts(order=2).check_training(Training(optimizer="rmsprop"))
 
 
 # ------------------------------------------------------------------------------------------------ its steps
