@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from spark_nas.errors import OptionError
-from spark_nas.evaluation.oneshot.gdas import gumbel_like
 from spark_nas.evaluation.oneshot.mixture import require_numbers
+from spark_nas.evaluation.oneshot.paths import draw
 from spark_nas.spaces.core import Architecture, Choice, IndependentChoices, SearchSpace
 from spark_nas.spaces.enas_macro import SKIPS
 
@@ -124,7 +124,7 @@ class Controller(nn.Module):
 
     def sample(self, count: int) -> Rollout:
         """`count` architectures drawn by the policy, from torch's generator for the controller's device."""
-        return self._unroll(count, lambda _, log_p_NK: (log_p_NK + gumbel_like(log_p_NK)).argmax(1))
+        return self._unroll(count, lambda _, log_p_NK: draw(log_p_NK))
 
     def greedy(self) -> Rollout:
         """The one architecture of which each decision is the most probable, given those before it."""

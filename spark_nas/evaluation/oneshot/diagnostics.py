@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from spark_nas.spaces.core import Architecture
+from spark_nas.spaces.core import Architecture, SearchSpace
 
 SKIPS = frozenset({"skip_connect", "identity", "skip", "zero"})
 """The options that hand on their input, in all spaces; `zero` leaves only a block's shortcut."""
+_ACTIVATION = "tanh"
+"""An option of every choice of an activation, in all spaces."""
 _ITERATIONS = 30
 _TOLERANCE = 1e-3
 
@@ -26,9 +28,13 @@ def entropies(p_EK: Tensor) -> list[float]:
     return found
 
 
-def skip_connections(architecture: Architecture) -> int:
-    """How many choices take an option without weights that hands on its input."""
-    return sum(option in SKIPS for option in architecture.values())
+def skip_connections(space: SearchSpace, architecture: Architecture) -> int:
+    """How many choices take an option without weights that hands on its input.
+
+    Not the activations of a recurrent cell: there `identity` stands behind a matrix, beside `tanh`.
+    """
+    operations = [choice for choice in space.choices if _ACTIVATION not in choice.options]
+    return sum(architecture.get(choice.name) in SKIPS for choice in operations)
 
 
 def dominant_eigenvalue(

@@ -13,21 +13,21 @@ entropy (`entropy: sampled`).
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn, optim
+from torch import Tensor, optim
 
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.oneshot.controller import Controller, ControllerOptions, Rollout, is_skip
 from spark_nas.evaluation.oneshot.diagnostics import skip_connections
 from spark_nas.evaluation.oneshot.mixture import require_numbers
-from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Learner, Method, Valid, path
+from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Learner, Method, Valid, path, require_choices
+from spark_nas.evaluation.restoring import evaluating
 from spark_nas.spaces.core import Architecture, SearchSpace
 
 # N: architectures, C: choices, K: options of a choice.
@@ -35,7 +35,10 @@ from spark_nas.spaces.core import Architecture, SearchSpace
 
 @dataclass(frozen=True)
 class Enas(ControllerOptions):
-    """Options of ENAS. Defaults are those of the released search for image cells (`enas_micro`).
+    """Options of ENAS. Defaults are those of the released search for image cells (`enas_micro`), as its script runs it.
+
+    So one LSTM of 64 units and a baseline that keeps 0.99 of itself: that is what `main.py` passes on, where the
+    signature of its controller has two LSTMs of 32 units and 0.999; the paper's LSTM has 100.
 
     The released search for whole networks (`enas_macro`) has `controller_steps: 50, aggregate: 20,
     learning_rate: 0.001, tanh_constant: 1.5, operation_divisor: 1, convolution_logit: 0, convolution_offset: 0,
@@ -87,8 +90,7 @@ class Enas(ControllerOptions):
 
     def build(self, space: SearchSpace) -> EnasMethod:
         """The method. Raises OptionError for a space that decides nothing."""
-        if not space.choices:
-            raise OptionError("space", space.name, "has no choices for a controller to decide")
+        require_choices(space)
         return EnasMethod(space, self)
 
 
@@ -188,7 +190,7 @@ class EnasMethod(Method):
             "entropy": math.fsum(entropies) / len(entropies),
             "reward": math.fsum(rewards) / len(rewards),
             "baseline": self.baseline.item(),
-            "skip_connections": float(skip_connections(likely)),
+            "skip_connections": float(skip_connections(self._space, likely)),
         }
         if self._options.entropy_per_choice:
             names = (choice.name for choice in self._space.choices)
@@ -216,14 +218,3 @@ def skip_divergence(space: SearchSpace, rollout: Rollout, target: float) -> Tens
     log_target_2 = torch.tensor([1.0 - target, target]).log().to(skips[0][1])
     divergences = [(log_p_N2.exp() * (log_p_N2 - log_target_2)).sum(1).mean() for _, log_p_N2 in skips]
     return torch.stack(divergences).sum() / len({choice.name.split("/")[0] for choice, _ in skips})
-
-
-@contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, and then in the mode in which it was."""
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)

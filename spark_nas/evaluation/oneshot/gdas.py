@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from spark_nas.errors import OptionError
@@ -29,6 +28,7 @@ from spark_nas.evaluation.oneshot.mixture import (
     Weights,
     gradients,
 )
+from spark_nas.evaluation.oneshot.paths import drawn_path, gumbel_like
 from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Learner, Valid, path
 from spark_nas.evaluation.oneshot.softmax import SoftmaxOptions, SoftmaxWeights
 from spark_nas.spaces.core import SearchSpace
@@ -83,9 +83,7 @@ class GdasMethod(MixtureMethod):
 
     def gates(self) -> Gates:
         """A path drawn by the probabilities; the temperature does not change which."""
-        with torch.no_grad():
-            drawn = drawn_gates(self.weights, self.weights.leaves(), temperature=1.0)
-        return {name: dict.fromkeys(options, 1.0) for name, options in drawn.items()}
+        return drawn_path(self.weights)
 
     def evaluation_gates(self) -> Gates:
         """The path that would be derived."""
@@ -99,11 +97,5 @@ def drawn_gates(weights: Weights, leaves: Sequence[Tensor], *, temperature: floa
     chosen_E1 = logits_EK.argmax(-1, keepdim=True)
     soft_E = logits_EK.softmax(-1).gather(-1, chosen_E1).squeeze(-1)
     hard = (1.0 + (soft_E - soft_E.detach())).unbind()
-    rows = zip(weights.layout.rows.items(), chosen_E1.flatten().tolist(), hard, strict=True)
-    return {name: {options[index]: gate} for (name, options), index, gate in rows}
-
-
-def gumbel_like(x: Tensor) -> Tensor:
-    """Independent draws from Gumbel(0, 1), of torch's generator for the device of `x`."""
-    tiny = torch.finfo(x.dtype).tiny
-    return -torch.empty_like(x).exponential_().clamp_min(tiny).log()
+    drawn = weights.layout.named(chosen_E1.squeeze(-1))
+    return {name: {option: gate} for (name, option), gate in zip(drawn.items(), hard, strict=True)}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.oneshot.diagnostics import dominant_eigenvalue, entropies, skip_connections
-from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Learner, Method, Valid
+from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Learner, Method, Valid, require_choices
 from spark_nas.spaces.core import Architecture, SearchSpace
 from spark_nas.spaces.edges import incoming
 
@@ -43,8 +43,7 @@ class Layout:
     """
 
     def __init__(self, space: SearchSpace, *, exclude_none: bool = False) -> None:
-        if not space.choices:
-            raise OptionError("space", space.name, "has no choices to search by shared weights")
+        require_choices(space)
         self.space = space
         self.rows = {
             choice.name: tuple(o for o in choice.options if o != NONE or not exclude_none) for choice in space.choices
@@ -66,6 +65,11 @@ class Layout:
         weights = iter(weights_EK.flatten().unbind())
         named = {name: [next(weights) for _ in range(self.columns)] for name in self.rows}
         return {name: dict(zip(options, named[name], strict=False)) for name, options in self.rows.items()}
+
+    def named(self, columns_E: Tensor) -> dict[str, str]:
+        """One option a choice, by name, of a column for each row."""
+        rows = zip(self.rows.items(), columns_E.tolist(), strict=True)
+        return {name: options[column] for (name, options), column in rows}
 
     def table(self, weights_EK: Tensor) -> dict[str, dict[str, float]]:
         """The weights by name, as numbers."""
@@ -187,7 +191,7 @@ class MixtureMethod(Method):
         numbers = {"entropy": math.fsum(found.values()) / len(found)}
         if self._options.entropy_per_choice:
             numbers |= {f"entropy/{name}": entropy for name, entropy in found.items()}
-        numbers["skip_connections"] = float(skip_connections(self.derive()[0]))
+        numbers["skip_connections"] = float(skip_connections(self.weights.layout.space, self.derive()[0]))
         if self._eigenvalue is not None:
             numbers["hessian_eigenvalue"] = self._eigenvalue
         return numbers

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.oneshot.mixture import NONE
-from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Learner, Method, Valid, draw_seed, path
+from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Learner, Method, Valid, draw_seed, path, require_choices
 from spark_nas.spaces.core import SearchSpace
 from spark_nas.spaces.edges import incoming
 
@@ -59,8 +59,7 @@ class OneShotPaths:
 
     def build(self, space: SearchSpace) -> OneShotMethod:
         """The method. Raises OptionError for a space that decides nothing."""
-        if not space.choices:
-            raise OptionError("space", space.name, "has no choices to share weights over")
+        require_choices(space)
         return OneShotMethod(space, self)
 
 

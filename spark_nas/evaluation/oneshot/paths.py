@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn, optim
 
-from spark_nas.evaluation.oneshot.gdas import gumbel_like
-from spark_nas.evaluation.oneshot.mixture import Layout
+from spark_nas.evaluation.oneshot.mixture import Layout, Weights
+from spark_nas.evaluation.oneshot.protocol import Gates, path
 from spark_nas.evaluation.oneshot.softmax import SoftmaxOptions, SoftmaxWeights
 
 
@@ -46,9 +46,21 @@ class PathWeights(SoftmaxWeights):
             alpha_K[among_K] -= alpha_K[among_K].logsumexp(0) - before_K[among_K].logsumexp(0)
 
 
+def gumbel_like(x: Tensor) -> Tensor:
+    """Independent draws from Gumbel(0, 1), of torch's generator for the device of `x`."""
+    tiny = torch.finfo(x.dtype).tiny
+    return -torch.empty_like(x).exponential_().clamp_min(tiny).log()
+
+
 def draw(log_p_EK: Tensor) -> Tensor:
     """The column of one option a row, [E], drawn from torch's generator by p."""
     return (log_p_EK + gumbel_like(log_p_EK)).argmax(-1)
+
+
+@torch.no_grad()
+def drawn_path(weights: Weights) -> Gates:
+    """The gates of one path, drawn by p."""
+    return path(weights.layout.named(draw(weights.log_probabilities(weights.leaves()))))
 
 
 def draw_pairs(log_p_EK: Tensor) -> Tensor:

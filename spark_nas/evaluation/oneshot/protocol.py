@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn, optim
 
+from spark_nas.errors import OptionError
 from spark_nas.spaces.core import Architecture, SearchSpace
 
 Gates = Mapping[str, Mapping[str, Any]]
@@ -131,9 +132,15 @@ class Fixed(Method):
         return self._gates
 
 
-def path(architecture: Architecture) -> dict[str, dict[str, float]]:
+def path(decisions: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """The gates that run one architecture in the supernet: one option a choice, with weight 1."""
-    return {choice: {option: 1.0} for choice, option in architecture.items()}
+    return {choice: {option: 1.0} for choice, option in decisions.items()}
+
+
+def require_choices(space: SearchSpace) -> None:
+    """Raise OptionError for a space that decides nothing."""
+    if not space.choices:
+        raise OptionError("space", space.name, "has no choices to search by shared weights: use one that has")
 
 
 def draw_seed() -> int:

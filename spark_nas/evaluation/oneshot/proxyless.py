@@ -25,7 +25,7 @@ from torch.nn import functional
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.networks.mixed import Probe
 from spark_nas.evaluation.oneshot.mixture import NONE, Layout, MixtureMethod, require_numbers
-from spark_nas.evaluation.oneshot.paths import PathWeights, draw, draw_pairs
+from spark_nas.evaluation.oneshot.paths import PathWeights, draw, draw_pairs, drawn_path
 from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Learner, Valid, path
 from spark_nas.evaluation.oneshot.resources import costs_of, read_table
 from spark_nas.evaluation.oneshot.softmax import SoftmaxOptions
@@ -174,8 +174,7 @@ class ProxylessMethod(MixtureMethod):
 
     def gates(self) -> Gates:
         """A path drawn by p."""
-        with torch.no_grad():
-            return self._path(draw(self.weights.log_probabilities(self.weights.leaves())))
+        return drawn_path(self.weights)
 
     def evaluation_gates(self) -> Gates:
         """The path that would be derived."""
@@ -208,7 +207,7 @@ class ProxylessMethod(MixtureMethod):
         if latency is not None:
             loss = options.with_latency(loss, latency)
         slopes = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
-        weights.learn(slopes, [option not in _SILENT for option in self._named(chosen_E).values()])
+        weights.learn(slopes, [option not in _SILENT for option in weights.layout.named(chosen_E).values()])
         if options.mode == "two":
             weights.keep_shares(alpha_EK.detach(), among_EK)
 
@@ -231,7 +230,7 @@ class ProxylessMethod(MixtureMethod):
         weights = self.weights.layout.gates(one_hot_EK + (q_EK - q_EK.detach()))
         among = self.weights.layout.gates(among_EK)
         gates: dict[str, dict[str, Tensor | float | Probe]] = {}
-        for name, active in self._named(chosen_E).items():
+        for name, active in self.weights.layout.named(chosen_E).items():
             gates[name] = {
                 option: weight if option == active else Probe(weight)
                 for option, weight in weights[name].items()
@@ -244,7 +243,7 @@ class ProxylessMethod(MixtureMethod):
     @torch.no_grad()
     def _reward(self, learner: Learner, batch: Batch, chosen_E: Tensor) -> Tensor:
         """Of one network on the batch, a scalar."""
-        logits = learner.logits(batch, self._path(chosen_E))
+        logits = learner.logits(batch, path(self.weights.layout.named(chosen_E)))
         accuracy = (logits.argmax(-1) == batch.y).to(logits.dtype).mean()
         latency = self._latency(functional.one_hot(chosen_E, self.weights.layout.columns))
         return accuracy if latency is None else self._proxyless.rewarded(accuracy, latency)
@@ -263,14 +262,6 @@ class ProxylessMethod(MixtureMethod):
         fastest = table.fixed + costs_EK.masked_fill(weights.absent_EK, math.inf).amin(-1).sum().item()
         self._proxyless.check_fastest(fastest)
         return costs_EK.to(weights.alphas[0].dtype)
-
-    def _named(self, chosen_E: Tensor) -> dict[str, str]:
-        """The options chosen, by choice."""
-        columns = zip(self.weights.layout.rows.items(), chosen_E.tolist(), strict=True)
-        return {name: options[column] for (name, options), column in columns}
-
-    def _path(self, chosen_E: Tensor) -> Gates:
-        return {name: {option: 1.0} for name, option in self._named(chosen_E).items()}
 
 
 def scored(log_p_EK: Tensor, chosen_SE: Tensor, rewards_S: Tensor) -> Tensor:

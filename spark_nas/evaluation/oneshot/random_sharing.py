@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from spark_nas.errors import OptionError
-from spark_nas.evaluation.oneshot.protocol import Gates, Method, draw_seed, path
+from spark_nas.evaluation.oneshot.protocol import Gates, Method, draw_seed, path, require_choices
 from spark_nas.spaces.core import SearchSpace
 
 
@@ -22,8 +21,7 @@ class RandomSharing:
 
     def build(self, space: SearchSpace) -> RandomSharingMethod:
         """The method. Raises OptionError for a space that decides nothing."""
-        if not space.choices:
-            raise OptionError("space", space.name, "has no choices to share weights over")
+        require_choices(space)
         return RandomSharingMethod(space)
 
 

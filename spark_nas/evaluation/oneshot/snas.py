@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from spark_nas.errors import OptionError
-from spark_nas.evaluation.oneshot.gdas import SamplerOptions, gumbel_like
+from spark_nas.evaluation.oneshot.gdas import SamplerOptions
 from spark_nas.evaluation.oneshot.mixture import Layout, MixtureMethod, require_numbers
+from spark_nas.evaluation.oneshot.paths import gumbel_like
 from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Learner, Valid
 from spark_nas.evaluation.oneshot.resources import costs_of, read_table
 from spark_nas.evaluation.oneshot.softmax import SoftmaxOptions, SoftmaxWeights

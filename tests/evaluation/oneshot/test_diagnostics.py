@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spark_nas.evaluation.oneshot.diagnostics import dominant_eigenvalue, entropies, skip_connections
-from spark_nas.spaces.core import Architecture
+from spark_nas.spaces.core import Architecture, Choice, IndependentChoices, SearchSpace
+from spark_nas.spaces.darts_rnn import DartsRnn
+from spark_nas.spaces.enas_rnn import EnasRnn
 
 
 def quadratic(matrix: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -68,4 +70,13 @@ def test_entropy_is_0_of_a_decision_and_log_k_of_none():
 
 
 def test_skips_are_counted_in_every_space_s_words():
-    assert 3 == skip_connections(Architecture({"a": "skip_connect", "b": "none", "c": "identity", "d": "zero"}))
+    taken = {"a": "skip_connect", "b": "none", "c": "identity", "d": "zero"}
+    space = IndependentChoices("words", tuple(Choice(name, (option, "other")) for name, option in taken.items()))
+    assert 3 == skip_connections(space, Architecture(taken))
+
+
+@pytest.mark.parametrize("space", [DartsRnn(nodes=3).build(), EnasRnn(nodes=3).build()])
+def test_an_activation_is_no_skip_connection(space: SearchSpace):
+    identities = {choice.name: "identity" for choice in space.choices if "identity" in choice.options}
+    assert identities
+    assert 0 == skip_connections(space, Architecture(identities))

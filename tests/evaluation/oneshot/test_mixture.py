@@ -24,6 +24,7 @@ def test_choices_are_rows_and_their_options_columns():
     weights_EK = torch.tensor([[1.0, 2.0, 9.0], [3.0, 4.0, 5.0]])
     expected = {"a": {"o0": 1.0, "o1": 2.0}, "b": {"o0": 3.0, "o1": 4.0, "o2": 5.0}}
     assert expected == layout.table(weights_EK)
+    assert {"a": "o1", "b": "o2"} == layout.named(torch.tensor([1, 2]))
     gates = layout.gates(weights_EK)
     assert expected == {name: {option: gate.item() for option, gate in row.items()} for name, row in gates.items()}
     assert all(gate.dim() == 0 for row in gates.values() for gate in row.values())

@@ -6,17 +6,32 @@ import math
 from collections import Counter
 from itertools import combinations
 
+import pytest
 import torch
 from scipy.stats import chisquare  # type: ignore[import-untyped]
 from torch import nn, optim
 
 from spark_nas.evaluation.oneshot.mixture import Layout
-from spark_nas.evaluation.oneshot.paths import PathWeights, draw, draw_pairs
+from spark_nas.evaluation.oneshot.paths import PathWeights, draw, draw_pairs, drawn_path, gumbel_like
 from spark_nas.evaluation.oneshot.softmax import SoftmaxOptions
 from tests.strategies import plain_space
 
 P = [0.1, 0.2, 0.3, 0.4]
 LOG_P = torch.tensor(P).log()
+
+
+def test_the_noise_is_of_the_gumbel_distribution():
+    torch.manual_seed(1)
+    noise = gumbel_like(torch.zeros(100_000, dtype=torch.float64))
+    assert pytest.approx(0.57722, abs=0.02) == noise.mean().item()
+    assert pytest.approx(torch.pi**2 / 6, abs=0.05) == noise.var().item()
+
+
+def test_a_path_drawn_by_weights_has_one_option_a_choice():
+    weights = PathWeights(Layout(plain_space(2, 3)), SoftmaxOptions())
+    weights.alphas[0].data.copy_(torch.tensor([0.0, 1000.0, 0.0]))
+    weights.alphas[1].data.copy_(torch.tensor([1000.0, 0.0, 0.0]))
+    assert {"a": {"o1": 1.0}, "b": {"o0": 1.0}} == drawn_path(weights)
 
 
 def test_paths_are_drawn_by_their_probabilities():
