@@ -19,7 +19,7 @@ from spark_nas.evaluation.session import Session, Setting
 from spark_nas.evaluation.training import Training
 from spark_nas.search.protocols import Dataset, Peers, Workspace
 from spark_nas.search.records import Architecture, Job, Outcome, Recipe
-from spark_nas.spaces.core import SearchSpace
+from spark_nas.spaces.core import SearchSpace, open_choices
 
 NetworkBuilder = Callable[[SearchSpace, Architecture, Recipe, tuple[int, ...], int], nn.Module]
 """(space, architecture, recipe, input shape, classes) -> network."""
@@ -41,11 +41,6 @@ def build_network(
     decided = not open_choices(space, architecture)
     network: nn.Module = build(options, architecture, recipe, input_shape, classes, affine=decided)
     return network
-
-
-def open_choices(space: SearchSpace, architecture: Architecture) -> list[str]:
-    """The names of the choices that an architecture leaves open."""
-    return [choice.name for choice in space.choices if choice.name not in architecture]
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,6 @@ class Batches(Protocol):
         """Where the tensors are."""
         ...
 
-    def rows(self, splits: Sequence[str]) -> int:
-        """Number of examples (of a text: tokens) of several splits together."""
-        ...
-
     def steps(self, splits: Sequence[str], batch_size: int) -> int:
         """The length of an epoch in batches, which schedules divide by."""
         ...

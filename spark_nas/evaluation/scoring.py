@@ -17,6 +17,7 @@ from spark_nas.evaluation.loop import measure
 from spark_nas.evaluation.oneshot.protocol import path
 from spark_nas.evaluation.session import Setting, named, objective
 from spark_nas.search.records import SUPERNET, Outcome
+from spark_nas.spaces.core import open_choices
 
 _KEPT = 2
 """Supernets kept in memory: groups of candidates follow one another, so at most two are asked for at a time."""
@@ -30,7 +31,7 @@ def score(setting: Setting, split: str) -> Outcome:
     The job's recipe and seed must be the supernet's. Raises JobError for a checkpoint of anything else.
     """
     options, job = setting.options, setting.job
-    undecided = [c.name for c in setting.evaluation.space.choices if c.name not in job.trial.architecture]
+    undecided = open_choices(setting.evaluation.space, job.trial.architecture)
     if undecided:
         raise JobError(f"cannot score an architecture whose choice {undecided[0]!r} is open")
     network = _supernet(setting)

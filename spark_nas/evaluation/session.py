@@ -23,7 +23,7 @@ from spark_nas.evaluation.text_feed import TextFeed, is_text
 from spark_nas.evaluation.training import Training
 from spark_nas.search.protocols import Dataset, Workspace
 from spark_nas.search.records import Architecture, CurvePoint, Job, Outcome, Recipe
-from spark_nas.spaces.core import SearchSpace
+from spark_nas.spaces.core import SearchSpace, open_choices
 
 
 class Evaluation(Protocol):
@@ -146,7 +146,7 @@ class Session:
         seed_torch(setting.device, job.trial.seed, "method")
         method = evaluation.build_method(architecture).to(setting.device)
         optimiser = OPTIMISERS[options.optimizer](network.parameters(), options)
-        undecided = sum(choice.name not in architecture for choice in evaluation.space.choices)
+        undecided = len(open_choices(evaluation.space, architecture))
         identity = setting.identity(architecture)
         return Session(network, method, optimiser, setting.course(), identity, job, undecided)
 

@@ -140,6 +140,11 @@ class SearchSpace(Protocol):
         ...
 
 
+def open_choices(space: SearchSpace, architecture: Architecture) -> list[str]:
+    """The names of the choices that an architecture leaves open, in their order."""
+    return [choice.name for choice in space.choices if choice.name not in architecture]
+
+
 @dataclass(frozen=True)
 class IndependentChoices:
     """A space whose choices do not constrain one another; spaces inherit it and vary one answer."""

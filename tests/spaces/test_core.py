@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from spark_nas.spaces.core import Architecture, Choice
+from spark_nas.spaces.core import SUPERNET, Architecture, Choice, IndependentChoices, open_choices
 
 
 @pytest.mark.parametrize(("name", "options"), [("", ("a",)), ("c", ()), ("c", ("a", "a"))])
@@ -30,3 +30,10 @@ def test_it_reads_as_what_makes_it():
     architecture = Architecture({"a": "y"})
     assert repr(architecture) == "Architecture({'a': 'y'})"
     assert pickle.loads(pickle.dumps(architecture)) == architecture
+
+
+def test_choices_that_an_architecture_leaves_out_are_open_in_their_order():
+    space = IndependentChoices("s", tuple(Choice(name, ("x", "y")) for name in "cab"))
+    assert ["c", "a", "b"] == open_choices(space, SUPERNET)
+    assert ["c", "b"] == open_choices(space, Architecture({"a": "y"}))
+    assert [] == open_choices(space, Architecture({"a": "y", "b": "x", "c": "x"}))
