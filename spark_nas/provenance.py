@@ -1,4 +1,4 @@
-"""Which code and which versions produced a number (METHODS 7: what a reproducible result must record)."""
+"""Which code and which versions produced a number: what reproducing it needs (Li and Talwalkar, UAI 2019)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asynchronous search by worker sessions: each slot is one single-task Spark job after another (DESIGN.md 5).
+"""Asynchronous search by worker sessions: each slot is one single-task Spark job after another (docs/decisions/0012).
 
 A session runs one job after the other in a Python worker that stays warm, whatever the other slots do. With the
 channel (`pulling`) it asks the driver for the next as long as it lasts. Without, its jobs are a batch that is settled

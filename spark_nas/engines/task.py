@@ -4,11 +4,11 @@
 
 A short job that leaves no checkpoint may leave its commit to the driver's row (`Limits.commit_seconds`).
 
-Nothing an evaluator raises can end the task: it becomes a failed result (DESIGN.md 5), or a lost one where it tells
-of the machine and not of the job. A failed result is not committed. It becomes final when the driver appends its row;
-a driver that dies before that asks for the job again on resuming, and the job gets another chance that nobody can
-tell from its first. The exception is a job that had to be killed (`watchdog`): its failure is committed, because
-whoever retries it would hang for as long again.
+Nothing an evaluator raises can end the task: it becomes a failed result, or a lost one where it tells of the
+machine and not of the job (docs/decisions/0007). A failed result is not committed. It becomes final when the driver
+appends its row; a driver that dies before that asks for the job again on resuming, and the job gets another chance that
+nobody can tell from its first. The exception is a job that had to be killed (`watchdog`): its failure is committed,
+because whoever retries it would hang for as long again.
 """
 
 from __future__ import annotations

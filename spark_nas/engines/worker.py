@@ -49,7 +49,7 @@ class Feed(Protocol):
     """Where a task's jobs come from and where their results go. Picklable: made on the driver, used in the task.
 
     This is the seam between fixed batches, whose results return through Spark when the task ends, and a channel
-    on which a task asks the driver for its next job and hands in each result at once (DESIGN.md 5).
+    on which a task asks the driver for its next job and hands in each result at once (docs/decisions/0012).
     """
 
     @property

@@ -1,5 +1,6 @@
-"""Settings and seeds under which training is a function of its seed: METHODS 7, "exact" reproducibility.
+"""Settings and seeds under which training is a function of its seed: exact reproducibility.
 
+Li and Talwalkar (UAI 2019) call it so: the same code, seeds and versions give the same number.
 Nothing random is carried from one epoch to the next: every epoch seeds torch anew from (seed, epoch), so a
 resumed job needs no generator state in its checkpoint.
 """

@@ -118,9 +118,9 @@ class DartsRnn(RecurrentOptions):
     nodes: int = NODES
     """Of the cell; the paper's 8, or fewer for small experiments."""
     search_norm: bool = True
-    """Whether a supernet normalises each state over the batch, as released. Mixtures of all activations need it. A single
-    path whose activation saturates leaves nothing to divide by, and its gradient explodes: `random_sharing` learns
-    without it only (benchmarks/language_model.py)."""
+    """Whether a supernet normalises each state over the batch, as released. Mixtures of all activations need it. A
+    single path whose activation saturates leaves nothing to divide by, and its gradient explodes: `random_sharing`
+    learns without it only (benchmarks/language_model.py)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,8 +1,8 @@
-"""The lecture's hyperparameter space as a multi-layer perceptron.
+"""A multi-layer perceptron whose hyperparameters are searched.
 
-Lecture, "Hyperparameter Search": architectural dimensions are the number of layers, the nodes of each layer
-and the activation; the others are regularisation, learning rate and batch size. All are recipe dimensions:
-the space has no choices, and the width of layer i exists only where there are that many layers.
+Architectural dimensions are the number of layers, the nodes of each layer and the activation; the others are
+regularisation, learning rate and batch size. All are recipe dimensions: the space has no choices, and the width of
+layer i exists only where there are that many layers.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Mlp:
         return "layers", "units", *widths, "activation", "dropout"
 
     def default_recipe(self) -> Mapping[str, object]:
-        """The lecture's space in the form of an experiment file."""
+        """All these dimensions in the form of an experiment file."""
         layers = {"layers": {"int": [1, self.max_layers]}} if self.max_layers > 1 else {"layers": 1}
         units: dict[str, object] = {}
         for layer in range(1, self.max_layers + 1):

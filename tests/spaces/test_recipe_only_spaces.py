@@ -16,11 +16,11 @@ from spark_nas.spaces.settings import fraction
 from spark_nas.spaces.wide_resnet import WideResNet
 
 
-def test_the_lecture_dimensions_are_all_there():
+def test_the_dimensions_of_hyperparameter_search_are_all_there():
     recipe = RecipeSpace(Mlp(max_layers=3).default_recipe())
     units = {"units_1", "units_2", "units_3"}
-    lecture = {"layers", "activation", "dropout", "weight_decay", "learning_rate", "batch_size"}
-    assert set(recipe.names) == units | lecture
+    others = {"layers", "activation", "dropout", "weight_decay", "learning_rate", "batch_size"}
+    assert set(recipe.names) == units | others
 
 
 def test_there_are_as_many_widths_as_layers():

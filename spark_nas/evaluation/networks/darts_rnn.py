@@ -5,8 +5,8 @@
     output   = mean of s_1 .. s_8
 
 W_i belongs to the node, whatever it reads and does. The search form (`affine=False`) normalises every state by a batch
-norm without scale and shift, unless `search_norm` is off. Each norm has statistics of its own, where the release has one
-module for all nine, whose running statistics then suit none of them.
+norm without scale and shift, unless `search_norm` is off. Each norm has statistics of its own, where the release has
+one module for all nine, whose running statistics then suit none of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""DARTS: first and second order against arithmetic by hand and autograd (METHODS 3.5, HEADLINES 5.7)."""
+"""DARTS: first and second order against arithmetic by hand and autograd (Liu et al. 2019, section 2.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GAEA's two levels, its edges and its options; the rule itself is in test_simplex (METHODS 3.6)."""
+"""GAEA's two levels, its edges and its options; the rule itself is in test_simplex (Li et al. 2021, section 3)."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_sampled_variant_has_the_papers_defaults():
 
 @pytest.mark.slow
 def test_on_digits_the_mixture_becomes_sparser_than_that_of_darts():
-    """HEADLINES 5.8: at the papers' learning rates, with the same weights at the beginning and the same batches."""
+    """At the papers' learning rates, with the same weights at the beginning and the same batches."""
     entropies = {}
     for options in (Gaea(), Softmax()):
         trained = Search.begin(options, NasBench201(channels=2, cells=1), epochs=8)

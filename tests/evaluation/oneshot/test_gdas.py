@@ -1,4 +1,4 @@
-"""GDAS: the sampler, its straight-through gradient and its temperature, and GAEA on it (METHODS 3.6)."""
+"""GDAS (Dong and Yang 2019): sampler, straight-through gradient, temperature; and GAEA on it (Li et al. 2021)."""
 
 from __future__ import annotations
 

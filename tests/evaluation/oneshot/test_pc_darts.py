@@ -1,4 +1,4 @@
-"""PC-DARTS: weights of edges, normalised over each node (METHODS 1.12, 3.6; Xu et al. 2020, section 3.3)."""
+"""PC-DARTS: weights of edges, normalised over each node (Xu et al. 2020, section 3.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ProxylessNAS by gradient: METHODS 3.7 and A9."""
+"""ProxylessNAS by gradient: what is run, and what alpha learns of it (Cai et al. 2019, sections 3.1 and 3.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ProxylessNAS: REINFORCE, latency, when alpha learns, and what its options refuse (METHODS 3.7)."""
+"""ProxylessNAS: REINFORCE, latency, when alpha learns, and what its options refuse (Cai et al. 2019, section 3.3)."""
 
 from __future__ import annotations
 

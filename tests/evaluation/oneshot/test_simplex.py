@@ -1,4 +1,4 @@
-"""Exponentiated gradient: GAEA's vectors and the laws of the simplex (METHODS 3.6, HEADLINES 5.7)."""
+"""Exponentiated gradient: GAEA's vectors and the laws of the simplex (Li et al. 2021, section 3)."""
 
 from __future__ import annotations
 

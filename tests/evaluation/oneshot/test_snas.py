@@ -1,4 +1,4 @@
-"""SNAS: concrete samples, their density, both estimates of the cost's gradient (METHODS 3.7)."""
+"""SNAS: concrete samples, their density, both estimates of the cost's gradient (Xie et al. 2019, section 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SNAS: one backward for weights and architecture, the temperature, the resource term (METHODS 3.7)."""
+"""SNAS: one backward for weights and architecture, the temperature, the resource term (Xie et al. 2019, section 2)."""
 
 from __future__ import annotations
 
