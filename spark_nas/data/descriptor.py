@@ -162,11 +162,6 @@ def find_split(layout: Layout, name: str) -> Split:
     return layout.splits[name]
 
 
-def load_descriptor(location: str | Path | DataFolder) -> Descriptor:
-    """Read `LOCATION/descriptor.json`. Raises DataError when it is missing or unusable."""
-    return Descriptor.from_json(*read_descriptor(location))
-
-
 def read_descriptor(location: str | Path | DataFolder) -> tuple[str, str]:
     """The text of `LOCATION/descriptor.json`, and its path. Raises DataError when it is missing or unreadable."""
     folder = open_folder(location)

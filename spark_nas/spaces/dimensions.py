@@ -5,7 +5,7 @@
     activation: {choice: [relu, tanh]}
     momentum: 0.9                                         # a constant
 
-Everything here is the standard library's; `recipes` makes a `ConfigSpace.ConfigurationSpace` of it.
+Everything here is the standard library's; `config_space` makes a `ConfigSpace.ConfigurationSpace` of it.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class NasBench201Space(IndependentChoices):
         convolution of nothing is the learned bias of its batch norm. Sums flatten, and their order does not
         matter. This gives 5,485 classes.
 
-        The published count of 6,466 topologies (`published_topology`) follows other rules: it keeps nested
+        The published count of 6,466 topologies follows other rules: it keeps nested
         sums apart, takes a convolution of nothing for nothing, and does not tell one convolution whose output
         is used twice from two convolutions of one input. Here the former carries a star.
         """
@@ -64,24 +64,6 @@ def _canonical(operations: tuple[str, ...]) -> str:
     # Only 0->1 can be used twice (through 2 and directly), as node 2 has a single way out.
     marked = _output(cell, mark="*")
     return marked if marked.count("*") > 1 else _output(cell, mark="")
-
-
-def published_topology(architecture: Architecture) -> str:
-    """The key under which the paper counts 6,466 unique topologies among the 15,625 cells.
-
-    Its count depends on how a term is spelled: a nested sum is sorted as the text it is.
-    """
-    values = ["0"]
-    for target in (1, 2, 3):
-        terms = []
-        for source in range(target):
-            operation, value = architecture[choice_name(source, target)], values[source]
-            if operation == "none" or value == "#":
-                terms.append("#")
-            else:
-                terms.append(value if operation == "skip_connect" else f"({value})@{operation}")
-        values.append("+".join(sorted(terms)))
-    return values[3]
 
 
 def _output(architecture: Mapping[str, str], *, mark: str) -> str:

@@ -1,9 +1,7 @@
-"""Recipe spaces: training settings and network scale, over a `ConfigSpace.ConfigurationSpace`.
+"""Recipe spaces: training settings and network scale.
 
-The lecture's hyperparameter search: continuous, logarithmic, integer, categorical and conditional dimensions
-in a fixed order. ConfigSpace checks the space and carries it to model-based samplers; values are drawn here,
-from the caller's `random.Random` alone, because ConfigSpace keeps a generator of its own and answers with
-numpy scalars.
+Continuous, logarithmic, integer, categorical and conditional dimensions in a fixed order. Values are drawn here, from
+the caller's `random.Random` alone; `configuration_space` hands the same space on as a `ConfigSpace.ConfigurationSpace`.
 """
 
 from __future__ import annotations
@@ -13,23 +11,13 @@ import math
 from collections.abc import Mapping
 from functools import cached_property
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ConfigSpace import (
-    AndConjunction,
-    Categorical,
-    ConfigurationSpace,
-    Constant,
-    Float,
-    GreaterThanCondition,
-    InCondition,
-    Integer,
-    LessThanCondition,
-)
-from ConfigSpace.hyperparameters import Hyperparameter
-
-from spark_nas.errors import OptionError
+from spark_nas.errors import OptionError, UsageError
 from spark_nas.spaces.dimensions import Condition, Dimension, OneOf, RecipeValue, nearest, parse_dimension
+
+if TYPE_CHECKING:
+    from ConfigSpace import ConfigurationSpace
 
 _COUNTABLE = 100_000
 """Combinations of parents' values that `size` is ready to visit."""
@@ -120,15 +108,16 @@ class RecipeSpace:
 
     @cached_property
     def configuration_space(self) -> ConfigurationSpace:
-        """The same space for model-based samplers: its vectors, neighbours and conditions."""
-        space = ConfigurationSpace()
-        for dimension in self.dimensions:
-            space.add(_hyperparameter(dimension))
-        for dimension in self.dimensions:
-            terms = [term for c in dimension.when for term in _config_space_conditions(space, dimension, c)]
-            if terms:
-                space.add(terms[0] if len(terms) == 1 else AndConjunction(*terms))
-        return space
+        """The same space in ConfigSpace's terms, the form in which a model-based sampler of one's own can take it.
+
+        No sampler here reads it. Raises UsageError where the extra `configspace` is not installed.
+        """
+        try:
+            from spark_nas.spaces.config_space import configuration_space
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{error.name} is not installed; pip install 'spark_nas[configspace]'") from error
+
+        return configuration_space(self.dimensions)
 
 
 def _parents_first(dimensions: Mapping[str, Dimension], key: str) -> tuple[Dimension, ...]:
@@ -163,34 +152,3 @@ def _check_parent(dimensions: Mapping[str, Dimension], name: str, condition: Con
     upper = min(high, math.inf if isinstance(domain, OneOf) else domain.high)
     if not any(low <= value <= upper for value in candidates if not isinstance(value, str)):
         raise OptionError(key, limits, f"{condition.parent} never lies within these bounds")
-
-
-def _hyperparameter(dimension: Dimension) -> Hyperparameter[Any, Any]:  # Any: its value types are numpy's
-    domain, name = dimension.domain, dimension.name
-    if isinstance(domain, OneOf):
-        if len(domain.options) == 1:
-            return Constant(name, domain.options[0])
-        return Categorical(name, list(domain.options))
-    if domain.integer:
-        return Integer(name, (int(domain.low), int(domain.high)), log=domain.log)
-    return Float(name, (domain.low, domain.high), log=domain.log)
-
-
-def _config_space_conditions(space: ConfigurationSpace, dimension: Dimension, condition: Condition) -> list[Any]:
-    child: Any = space[dimension.name]  # Any: which attributes a parent has depends on its kind
-    parent: Any = space[condition.parent]
-    if condition.values:
-        return [InCondition(child, parent, list(condition.values))]
-    if isinstance(parent, Constant) or not hasattr(parent, "lower"):
-        # ConfigSpace compares ordered parents only; a set of numbers is listed instead.
-        options = [parent.value] if isinstance(parent, Constant) else list(parent.choices)
-        return [InCondition(child, parent, [o for o in options if condition.low <= o <= condition.high])]
-    terms: list[Any] = []
-    integer = isinstance(parent.lower, int)
-    if condition.low > parent.lower:  # ConfigSpace's comparisons are strict, ours include the bound
-        below = math.ceil(condition.low) - 1 if integer else math.nextafter(condition.low, -math.inf)
-        terms.append(GreaterThanCondition(child, parent, below))
-    if condition.high < parent.upper:
-        above = math.floor(condition.high) + 1 if integer else math.nextafter(condition.high, math.inf)
-        terms.append(LessThanCondition(child, parent, above))
-    return terms

@@ -15,7 +15,7 @@ import pytest
 from spark_nas.data import dataset as module
 from spark_nas.data.cache import DECODED
 from spark_nas.data.dataset import ShardedData, ShardedDataset
-from spark_nas.data.descriptor import load_descriptor
+from spark_nas.data.text_descriptor import load_any
 from spark_nas.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def listed(batches: Batches) -> list[tuple[bytes, bytes]]:
 def reference(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """The split in stored order by plain pyarrow: the oracle."""
     table = pq.read_table(path / split).sort_by("id")
-    descriptor = load_descriptor(path)
+    descriptor = load_any(path)
     x = np.frombuffer(b"".join(table["x"].to_pylist()), descriptor.dtype)
     return x.reshape(-1, *descriptor.input_shape), table["y"].to_numpy()
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spark_nas.data.descriptor import DTYPES, Descriptor, ShardFile, Split, check_files, load_descriptor
+from spark_nas.data.descriptor import DTYPES, Descriptor, ShardFile, Split, check_files, read_descriptor
 from spark_nas.errors import DataError
 
 _names = st.from_regex(r"[A-Za-z0-9_-]{1,8}", fullmatch=True)
@@ -152,18 +152,18 @@ def test_an_unusable_descriptor_is_refused_in_one_line_that_names_the_file(text:
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: no such data folder; give the --output of `spark-nas prepare-data`"):
-        load_descriptor(tmp_path / "nowhere")
+        read_descriptor(tmp_path / "nowhere")
 
 
 def test_a_folder_without_descriptor_is_no_complete_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"descriptor.json: missing, so the data set is not complete"):
-        load_descriptor(tmp_path)
+        read_descriptor(tmp_path)
 
 
 def test_a_descriptor_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "descriptor.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"descriptor.json: cannot be read"):
-        load_descriptor(tmp_path)
+        read_descriptor(tmp_path)
 
 
 def test_shards_of_the_right_size_pass(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from spark_nas.data.dataset import ShardedData, ShardedDataset
-from spark_nas.data.descriptor import load_descriptor
 from spark_nas.data.folder import DataFolder, files_below, open_folder
 from spark_nas.data.prepare import prepare
 from spark_nas.data.prepare_text import prepare_text
 from spark_nas.data.sources import Digits, Text
+from spark_nas.data.text_descriptor import load_any
 from spark_nas.errors import DataError, OutputError
 from spark_nas.object_store import StorageOptions
 from tests.data.faults import faulty
@@ -93,7 +93,7 @@ def test_shards_written_to_s3_are_those_written_to_disk_and_nothing_else_is_left
     local = prepare(tasks, Digits(), tmp_path / "d", shards=3)
     assert local == prepare(tasks, Digits(), bucket, shards=3)
     remote = open_folder(bucket)
-    assert local == load_descriptor(remote)
+    assert local == load_any(remote)
     written = sorted(
         path.relative_to(tmp_path / "d").as_posix() for path in (tmp_path / "d").rglob("*.*") if path.is_file()
     )

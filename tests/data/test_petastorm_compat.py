@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from spark_nas.data import petastorm_compat, reader
-from spark_nas.data.descriptor import load_descriptor
 from spark_nas.data.petastorm_compat import install
 from spark_nas.data.reader import read_row_groups
+from spark_nas.data.text_descriptor import load_any
 from spark_nas.errors import DataError, UsageError
 from tests.data.conftest import local_filesystem
 
@@ -62,7 +62,7 @@ module.restricted_loads({pickle.dumps(Hostile(tmp_path / "executed"))!r})
 @pytest.mark.spark
 def test_a_hostile_schema_beside_the_shards_is_not_executed(hostile: tuple[Path, Path]):
     path, mark = hostile
-    groups = list(read_row_groups(local_filesystem(path), load_descriptor(path), "train"))
+    groups = list(read_row_groups(local_filesystem(path), load_any(path), "train"))
     assert sum(len(group.y) for group in groups) == 1258
     assert not mark.exists()
 
@@ -140,7 +140,7 @@ def test_other_releases_of_petastorm_are_refused(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.spark
 @pytest.mark.parametrize("threads", [1, 4])
 def test_no_read_of_many_loses_rows(many_groups: Path, threads: int):
-    descriptor = load_descriptor(many_groups)
+    descriptor = load_any(many_groups)
     for _ in range(25):
         groups = read_row_groups(local_filesystem(many_groups), descriptor, "valid", threads=threads)
         assert sum(len(group.y) for group in groups) == 60
@@ -152,7 +152,7 @@ def test_a_row_group_that_the_reader_loses_is_an_error(many_groups: Path, monkey
     original = reader._batches
     monkeypatch.setattr(reader, "_batches", lambda *a: (b for i, b in enumerate(original(*a)) if i != lost))
     with pytest.raises(DataError, match=r"of 12 row groups.*: the epoch is incomplete"):
-        list(read_row_groups(local_filesystem(many_groups), load_descriptor(many_groups), "train"))
+        list(read_row_groups(local_filesystem(many_groups), load_any(many_groups), "train"))
 
 
 @pytest.mark.spark
@@ -160,7 +160,7 @@ def test_petastorm_shuffles_row_groups_as_epoch_order_says(many_groups: Path):
     from spark_nas.data.order import epoch_order
 
     order = epoch_order(12, 4, 1, 16)
-    descriptor = load_descriptor(many_groups)
+    descriptor = load_any(many_groups)
     arrived = [int(b.id[0]) for b in reader._batches(local_filesystem(many_groups), descriptor, "train", order.seed, 1)]
     starts = np.cumsum((0, *descriptor.splits["train"].row_groups))
     assert arrived == [starts[group] for group in order.row_groups]

@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from spark_nas.data.descriptor import load_descriptor
 from spark_nas.data.folder import open_folder
 from spark_nas.data.prepare import moments, prepare
 from spark_nas.data.shards import ROW_GROUP_BYTES, plan_shards
 from spark_nas.data.sources import Arrays, Digits
+from spark_nas.data.text_descriptor import load_any
 from spark_nas.errors import DataError, OutputError
 
 from .conftest import InMemory, make_raw
@@ -34,7 +34,7 @@ def test_every_row_of_the_digits_is_in_exactly_one_split(digits_folder: Path):
 
 
 def test_spark_reads_the_shards_as_they_stand(spark: SparkSession, digits_folder: Path):
-    descriptor = load_descriptor(digits_folder)
+    descriptor = load_any(digits_folder)
     for split in descriptor.splits:
         frame = spark.read.parquet(str(digits_folder / split))
         assert dict(frame.dtypes) == {"x": "binary", "y": "bigint", "id": "bigint"}
@@ -43,7 +43,7 @@ def test_spark_reads_the_shards_as_they_stand(spark: SparkSession, digits_folder
 
 
 def test_the_descriptor_says_what_the_footers_say(digits_folder: Path):
-    for split in load_descriptor(digits_folder).splits.values():
+    for split in load_any(digits_folder).splits.values():
         for file in split.files:
             footer = pq.read_metadata(digits_folder / file.name)
             groups = tuple(footer.row_group(i).num_rows for i in range(footer.num_row_groups))
@@ -64,7 +64,7 @@ def test_content_and_fingerprint_do_not_depend_on_the_number_of_shards(
     spark: SparkSession, digits_folder: Path, tmp_path: Path
 ):
     other = prepare(spark, Digits(), tmp_path / "two", shards=2)
-    assert other.fingerprint == load_descriptor(digits_folder).fingerprint
+    assert other.fingerprint == load_any(digits_folder).fingerprint
     for split in other.splits:
         ours, theirs = (
             pd.read_parquet(place / split).sort_values("id", ignore_index=True)
@@ -74,10 +74,7 @@ def test_content_and_fingerprint_do_not_depend_on_the_number_of_shards(
 
 
 def test_another_seed_is_another_fingerprint(spark: SparkSession, digits_folder: Path, tmp_path: Path):
-    assert (
-        prepare(spark, Digits(), tmp_path / "d", shards=1, seed=2).fingerprint
-        != load_descriptor(digits_folder).fingerprint
-    )
+    assert prepare(spark, Digits(), tmp_path / "d", shards=1, seed=2).fingerprint != load_any(digits_folder).fingerprint
 
 
 def test_a_data_set_is_replaced_only_when_told_to(spark: SparkSession, tmp_path: Path):
@@ -95,7 +92,7 @@ def test_an_interrupted_run_is_run_again(spark: SparkSession, digits_folder: Pat
     (tmp_path / "d/.staging").mkdir()
     (tmp_path / "d/train/.part-00000.0f.tmp").write_bytes(b"half")
     again = prepare(spark, Digits(), tmp_path / "d", shards=2)
-    assert again == load_descriptor(tmp_path / "d")
+    assert again == load_any(tmp_path / "d")
     assert len(list((tmp_path / "d/train").iterdir())) == 2
 
 

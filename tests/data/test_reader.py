@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_nas.data.dataset import ShardedData
-from spark_nas.data.descriptor import load_descriptor
 from spark_nas.data.order import epoch_order
 from spark_nas.data.reader import RowGroup, _in_order, read_row_groups
+from spark_nas.data.text_descriptor import load_any
 from spark_nas.errors import DataError
 from tests.data.conftest import GROUP_ROWS, local_filesystem
 
@@ -64,7 +64,7 @@ def test_a_row_group_in_its_turn_is_given_before_the_next_is_read() -> None:
 @pytest.mark.spark
 @pytest.mark.parametrize("threads", [1, 3])
 def test_files_of_several_row_groups_are_read_in_the_wanted_order(numbered_folder: Path, threads: int) -> None:
-    descriptor = load_descriptor(numbered_folder)
+    descriptor = load_any(numbered_folder)
     sizes = descriptor.split("train").row_groups
     assert len(sizes) > len(descriptor.split("train").files) * 2
     order = epoch_order(len(sizes), 5, 2, 4)
@@ -82,7 +82,7 @@ def test_files_of_several_row_groups_are_read_in_the_wanted_order(numbered_folde
 
 @pytest.mark.spark
 def test_an_order_that_is_not_petastorms_shuffle_is_kept_too(numbered_folder: Path) -> None:
-    descriptor = load_descriptor(numbered_folder)
+    descriptor = load_any(numbered_folder)
     backwards = range(len(descriptor.split("train").row_groups))[::-1]
     groups = read_row_groups(local_filesystem(numbered_folder), descriptor, "train", order=backwards, threads=2)
     assert list(backwards) == positions(groups)
@@ -120,12 +120,12 @@ def test_shards_that_have_swapped_names_are_read_in_their_true_order(
 ) -> None:
     folder = copy_of(numbered_folder)
     first, second = (folder / "test" / f"part-{number:05d}.parquet" for number in (0, 1))
-    expected = [g.y.tolist() for g in read_row_groups(local_filesystem(folder), load_descriptor(folder), "test")]
+    expected = [g.y.tolist() for g in read_row_groups(local_filesystem(folder), load_any(folder), "test")]
     first.rename(folder / "other")
     second.rename(first)
     (folder / "other").rename(second)
     # Row groups say by their ids where they belong, so renamed files change nothing.
-    groups = list(read_row_groups(local_filesystem(folder), load_descriptor(folder), "test", threads=threads))
+    groups = list(read_row_groups(local_filesystem(folder), load_any(folder), "test", threads=threads))
     assert expected == [item.y.tolist() for item in groups]
 
 
@@ -171,7 +171,7 @@ def test_a_damaged_file_is_an_error_in_one_line(
     else:
         pq.write_table(TABLES[damage](pq.read_table(victim)), victim, row_group_size=GROUP_ROWS)
     with pytest.raises(DataError, match=r"train") as caught:
-        list(read_row_groups(local_filesystem(folder), load_descriptor(folder), "train", threads=threads))
+        list(read_row_groups(local_filesystem(folder), load_any(folder), "train", threads=threads))
     assert 1 == len(str(caught.value).splitlines())
     assert damage not in BYTES or f"train/{victim.name}: unreadable shard" in str(caught.value)
     assert damage != "another schema" or f"train/{victim.name}: " in str(caught.value)

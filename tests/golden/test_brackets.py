@@ -42,7 +42,8 @@ def test_hyperband_of_81(rounding: Rounding):
     [("pseudocode", [405, 363, 351, 378, 405]), ("jmlr_table", [405, 324, 243, 324, 405])],
 )
 def test_what_the_brackets_of_81_cost_when_each_rung_trains_from_scratch(rounding: Rounding, restarted: list[int]):
-    assert [bracket.resource_restarted for bracket in Hyperband(81, 3, rounding).plan()] == restarted
+    brackets = Hyperband(81, 3, rounding).plan()
+    assert [sum(n * r for n, r in zip(b.sizes, b.resources, strict=True)) for b in brackets] == restarted
 
 
 def test_what_the_brackets_of_81_cost_with_checkpoints():

@@ -1,4 +1,4 @@
-"""Who may import whom: DESIGN.md's arrows, held over every import statement, also those inside functions."""
+"""Who may import whom: the arrows of CONTRIBUTING.md, held over every import statement, also those inside functions."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OWNERS = {
     "torch": ("evaluation",),
     "boto3": ("object_store.py", "storage", "data"),
     "pyarrow": ("object_store.py", "storage", "data", "engines"),
-    "ConfigSpace": ("spaces/recipes.py",),
+    "ConfigSpace": ("spaces/config_space.py",),
     "mlflow": ("tracking/mlflow.py",),
     "plotly": ("report",),
     "networkx": ("report",),

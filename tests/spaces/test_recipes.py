@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import sys
 from collections import Counter
 from random import Random
 
@@ -12,7 +13,7 @@ import pytest
 from ConfigSpace import Configuration
 from scipy import stats
 
-from spark_nas.errors import OptionError
+from spark_nas.errors import OptionError, UsageError
 from spark_nas.spaces.recipes import RecipeSpace
 
 SECTION: dict[str, object] = {
@@ -86,6 +87,15 @@ def test_every_sample_of_config_space_is_contained():
     for configuration in space.configuration_space.sample_configuration(100):
         plain = {k: v.item() if hasattr(v, "item") else v for k, v in dict(configuration).items()}
         assert space.contains(plain), plain
+
+
+def test_only_the_form_of_config_space_needs_its_package(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, "spark_nas.spaces.config_space", raising=False)
+    monkeypatch.setitem(sys.modules, "ConfigSpace", None)
+    space = RecipeSpace(SECTION)
+    assert space.contains(space.sample(Random(1)))
+    with pytest.raises(UsageError, match=r"^ConfigSpace is not installed; pip install 'spark_nas\[configspace\]'$"):
+        _ = space.configuration_space
 
 
 def test_the_same_random_state_gives_the_same_recipes_whatever_the_order_of_keys():

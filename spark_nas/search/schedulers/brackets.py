@@ -50,11 +50,6 @@ class Bracket:
         below = (0, *self.resources[:-1])
         return sum(n * (r - q) for n, r, q in zip(self.sizes, self.resources, below, strict=True))
 
-    @property
-    def resource_restarted(self) -> int:
-        """Resource spent in all when each rung trains from scratch, as the papers count it."""
-        return sum(n * r for n, r in zip(self.sizes, self.resources, strict=True))
-
 
 def check_resources(min_resource: int, max_resource: int, eta: int) -> None:
     """Raise OptionError unless 1 <= r <= R and eta >= 2."""

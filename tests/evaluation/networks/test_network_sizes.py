@@ -8,17 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 
 from spark_nas.evaluation.networks.build import build
-from spark_nas.evaluation.networks.cost import multiply_accumulates, parameters
 from spark_nas.spaces.core import SUPERNET, Architecture
-from spark_nas.spaces.darts import OPERATIONS, Darts
+from spark_nas.spaces.darts import Darts
 from spark_nas.spaces.darts_genotype import from_genotype
 from spark_nas.spaces.mlp import Mlp
 from spark_nas.spaces.nas_bench_201 import EDGES, NasBench201, choice_name, from_string
 from spark_nas.spaces.wide_resnet import WideResNet
+from tests.evaluation.networks.counting import multiply_accumulates, parameters
 
 CIFAR = (3, 32, 32)
 DARTS_V2 = (
@@ -67,23 +66,6 @@ def test_a_perceptron_has_weights_and_biases():
 def test_multiply_accumulates_of_a_convolution_and_a_linear_layer():
     network = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2, stride=2, padding=1), nn.Flatten(), nn.Linear(6 * 4 * 4, 5))
     assert multiply_accumulates(network, (4, 8, 8)) == (4 * 4 * 6) * (2 * 9) + 6 * 4 * 4 * 5
-
-
-def test_counting_leaves_mode_buffers_and_weights_alone():
-    network = build(NasBench201(channels=4, cells=1), from_string(ALL_CONV), {}, (1, 8, 8), 3).train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    multiply_accumulates(network, (1, 8, 8))
-    assert network.training
-    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    assert not any(module._forward_hooks for module in network.modules())
-
-
-def test_only_gated_options_of_a_supernet_are_counted():
-    options = Darts(layers=3, channels=4)
-    supernet = build(options, SUPERNET, {}, (1, 8, 8), 3)
-    none = {choice.name: {"none": 1.0} for choice in options.build().choices}
-    everything = {choice.name: dict.fromkeys(OPERATIONS, 0.1) for choice in options.build().choices}
-    assert multiply_accumulates(supernet, (1, 8, 8), none) < multiply_accumulates(supernet, (1, 8, 8), everything)
 
 
 @pytest.mark.parametrize(("activation", "gain"), [("relu", 2**0.5), ("tanh", 1.0)])

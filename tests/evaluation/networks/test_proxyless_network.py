@@ -10,11 +10,11 @@ from torch import nn
 
 from spark_nas.errors import OptionError
 from spark_nas.evaluation.networks.build import build
-from spark_nas.evaluation.networks.cost import multiply_accumulates, parameters
 from spark_nas.evaluation.networks.proxyless import Block, ProxylessNetwork
 from spark_nas.evaluation.oneshot.protocol import path
 from spark_nas.spaces.core import SUPERNET, Architecture
 from spark_nas.spaces.proxyless import ZERO, Proxyless
+from tests.evaluation.networks.counting import multiply_accumulates, parameters
 
 SMALL = Proxyless(width=0.25, widths=(24, 40), depths=(2, 3), strides=(1, 2))
 SHAPE = (3, 8, 8)

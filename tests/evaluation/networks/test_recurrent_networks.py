@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from spark_nas.evaluation.networks.build import build
-from spark_nas.evaluation.networks.cost import parameters
 from spark_nas.evaluation.networks.recurrent import kept
 from spark_nas.evaluation.sequences import CarriedStates
 from spark_nas.spaces.core import SUPERNET, Architecture
 from spark_nas.spaces.darts_rnn import DartsRnn
 from spark_nas.spaces.enas_rnn import EnasRnn
+from tests.evaluation.networks.counting import parameters
 
 SPACES = {"darts_rnn": DartsRnn(hidden=6, nodes=3), "enas_rnn": EnasRnn(hidden=6, nodes=3)}
 DROPOUTS = ("dropout_output", "dropout_hidden", "dropout_input", "dropout_between", "dropout_embedding")
