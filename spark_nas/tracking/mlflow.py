@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -88,7 +89,7 @@ class Runs:
         self._client: MlflowClient = MlflowClient(tracking_uri=self._options.uri)
         name = self._options.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "spark_nas"
         experiment = self._client.get_experiment_by_name(name)
-        self._experiment = experiment.experiment_id if experiment else self._client.create_experiment(name)
+        self._experiment = experiment.experiment_id if experiment else self._make_experiment(name)
         parent = self._find_parent() or self._make_parent()
         self._parent = str(parent.info.run_id)
         self._describe(parent)
@@ -149,6 +150,9 @@ class Runs:
             self._client.log_text(self._parent, page, "report.html")
         self._client.set_terminated(self._parent, _STATUS[ending])
 
+    def _make_experiment(self, name: str) -> str:
+        return self._client.create_experiment(name, _beside_database(str(self._client.tracking_uri)))
+
     def _find_parent(self) -> Run | None:
         return next(self._search(f"tags.`spark_nas.search` = '{self._tracked.identity}'"), None)
 
@@ -199,6 +203,19 @@ class Runs:
             yield from page
             if not (token := page.token):
                 return
+
+
+def _beside_database(uri: str) -> str | None:
+    """Where the artefacts of an SQLite file go: MLflow itself would use the working folder. None: where MLflow says.
+
+    >>> _beside_database("sqlite:////data/x.db")
+    'file:///data/x-artifacts'
+    """
+    scheme, _, path, _, _ = urlsplit(uri)
+    if scheme.partition("+")[0] != "sqlite" or path in ("", "/", "/:memory:"):
+        return None
+    database = Path(path.removeprefix("/")).absolute()
+    return database.with_name(f"{database.stem}-artifacts").as_uri()
 
 
 def _milliseconds(result: Result) -> int:

@@ -15,8 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow's client repeats a call that fails for minutes; it reports nothing about us to anyone."""
+def patience(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """MLflow's client repeats a call that fails for minutes; it reports nothing about us to anyone.
+
+    Its working folder is the test's, for it puts there what it has no other place for.
+    """
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -29,7 +33,12 @@ def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     command = [sys.executable, "-m", "tests.tracking.mlflow_server", str(folder)]
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, stderr=log, text=True
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
         )
     try:
         assert process.stdout is not None
@@ -44,8 +53,10 @@ def serving(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database with MLflow's tables, which take longer to make than the end of a search that is cut short waits."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder}/mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         client(uri).search_experiments()
     return uri

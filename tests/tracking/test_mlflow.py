@@ -156,6 +156,16 @@ def test_what_mlflow_cannot_hold_is_cut_and_whole_in_an_artefact(database: str):
     assert ["trial.json"] == [file.path for file in there.list_artifacts(trials[0].info.run_id)]
 
 
+def test_artefacts_of_a_database_lie_beside_it_and_nothing_in_the_working_folder(database: str, tmp_path: Path):
+    with Mlflow("artefacts", database).build(tracked()) as tracker:
+        tracker.on_result(result())
+    parent, _ = runs(database, "artefacts")
+    place = Path(f"{database.removeprefix('sqlite:///').removesuffix('.db')}-artifacts")
+    assert {"report.html", "run.json"} == {path.name for path in (place / parent.info.run_id).rglob("*.*")}
+    assert [] == list(tmp_path.iterdir())
+    assert tmp_path == Path.cwd()
+
+
 def test_a_server_that_dies_is_warned_of_once_and_what_it_missed_comes_with_the_same_command(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from spark_nas.errors import OptionError
-from spark_nas.tracking.mlflow import Mlflow
+from spark_nas.tracking.mlflow import Mlflow, _beside_database
 from tests.tracking.results import tracked
 
 
@@ -24,3 +26,20 @@ def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("spark_nas.tracking.mlflow.find_spec", lambda name: None)
     with pytest.raises(OptionError, match=r"spark_nas\[mlflow\]"):
         Mlflow().build(tracked())
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("sqlite:////data/x.db", "file:///data/x-artifacts"),
+        ("sqlite+pysqlite:////data/x", "file:///data/x-artifacts"),
+        ("sqlite:///x.db", "file://{here}/x-artifacts"),
+        ("sqlite://", None),
+        ("sqlite:///:memory:", None),
+        ("postgresql://host/mlflow", None),
+        ("https://host/mlflow", None),
+        ("databricks", None),
+    ],
+)
+def test_only_the_artefacts_of_an_sqlite_file_are_given_a_place(uri: str, place: str | None, tmp_path: Path):
+    assert (place and place.format(here=tmp_path)) == _beside_database(uri)
