@@ -47,7 +47,8 @@ chaos: setup ## kill drivers, executors and workers at random, over CHAOS_RUNS r
 test-platforms: setup ## the wheel and a short demo beside what platforms ship, on Spark 3.5, 4.0 and the newest; 10 minutes each
 	@scripts/try-wheel $(notdir $(basename $(wildcard requirements/platforms/*.txt)))
 
-test-all: test test-platforms chaos ## everything, for hours
+test-all: export SPARK_NAS_EXHAUSTIVE := 1
+test-all: test test-platforms chaos ## everything, for hours, with the tests marked exhaustive
 
 check: setup ## lint, format and types
 	@scripts/check

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +16,9 @@ from pathlib import Path
 import pyspark
 
 _HOST = "127.0.0.1"
-_READY_SECONDS = 90
+_READY_SECONDS = 180
+_MASTER = re.compile(rf"Starting Spark master at (spark://{re.escape(_HOST)}:[1-9]\d*)\s")
+_PAGE = re.compile(r"MasterWebUI.* started at (http://\S+:[1-9]\d*)\s")
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,30 @@ def spark_environment() -> dict[str, str]:
 @contextmanager
 def standalone_cluster(folder: Path, *, workers: int = 2, cores: int = 1) -> Iterator[Cluster]:
     """Start a master and its workers; worker n has the GPU address n. They end with the block."""
-    port, page = _free_port(), _free_port()
     with ExitStack() as running:
-        options = ["--host", _HOST, "--port", str(port), "--webui-port", str(page)]
-        _start(running, folder / "master.log", "master.Master", options)
-        _until(lambda: _page(page), "the master")
+        log = folder / "master.log"
+        process = _start(running, log, "master.Master", ["--host", _HOST, "--port", "0", "--webui-port", "0"])
+        master, page = _addresses(process, log)
         for number in range(workers):
-            options = ["--host", _HOST, "--webui-port", str(_free_port()), "--cores", str(cores), "--memory", "1g"]
+            options = ["--host", _HOST, "--webui-port", "0", "--cores", str(cores), "--memory", "1g"]
             options += ["--work-dir", str(folder / f"work{number}")]
-            options += ["--properties-file", str(_properties(folder, number)), f"spark://{_HOST}:{port}"]
+            options += ["--properties-file", str(_properties(folder, number)), master]
             _start(running, folder / f"worker{number}.log", "worker.Worker", options)
         _until(lambda: _page(page).count('"state" : "ALIVE"') >= workers, f"{workers} workers")
-        yield Cluster(f"spark://{_HOST}:{port}", _application_conf(cores))
+        yield Cluster(master, _application_conf(cores))
+
+
+def _addresses(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
+    """The master's and its page's, on ports that it has chosen itself: `spark://...` and `http://...`."""
+
+    def found() -> list[re.Match[str] | None]:
+        text = log.read_text(errors="replace")
+        assert process.poll() is None, f"the master ended: {text[-2000:]}"
+        return [pattern.search(text) for pattern in (_MASTER, _PAGE)]
+
+    _until(lambda: all(found()), "the master")
+    master, page = (match[1] for match in found() if match)
+    return master, page
 
 
 def _application_conf(cores: int) -> dict[str, str]:
@@ -80,12 +94,13 @@ def _properties(folder: Path, number: int) -> Path:
     return properties
 
 
-def _start(running: ExitStack, log: Path, what: str, options: list[str]) -> None:
+def _start(running: ExitStack, log: Path, what: str, options: list[str]) -> subprocess.Popen[bytes]:
     environment = spark_environment()
     command = [f"{environment['SPARK_HOME']}/bin/spark-class", f"org.apache.spark.deploy.{what}", *options]
     output = running.enter_context(log.open("wb"))
     process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     running.callback(_end, process)
+    return process
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -97,15 +112,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((_HOST, 0))
-        return int(listener.getsockname()[1])
-
-
-def _page(port: int) -> str:
+def _page(address: str) -> str:
     try:
-        with urllib.request.urlopen(f"http://{_HOST}:{port}/json/", timeout=2) as answer:
+        with urllib.request.urlopen(f"{address}/json/", timeout=2) as answer:
             return str(answer.read().decode())
     except OSError:
         return ""

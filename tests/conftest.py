@@ -25,6 +25,16 @@ settings.load_profile("no deadline")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is more of the same waits for `make test-all`."""
+    if os.environ.get("SPARK_NAS_EXHAUSTIVE"):
+        return
+    skip = pytest.mark.skip(reason="exhaustive: set SPARK_NAS_EXHAUSTIVE=1, or run make test-all")
+    for item in items:
+        if item.get_closest_marker("exhaustive") is not None:
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
     """`shared_data("images/x.parquet")` is the path of a shared data file; skips, saying so, without it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from spark_nas.object_store import StorageOptions
+from tests.ports import reserved_port
 
 _READY_SECONDS = 60
 
@@ -43,33 +43,34 @@ def s3_endpoint(*, authenticating: bool = False) -> Iterator[S3]:
 
     One that is `authenticating` refuses all keys, as nobody has been given any.
     """
-    port = free_port()
-    environment = {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    if authenticating:
-        environ["INITIAL_NO_AUTH_ACTION_COUNT"] = "1"  # the one that makes the bucket
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with reserved_port() as port:
+        environment = {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        if authenticating:
+            environ["INITIAL_NO_AUTH_ACTION_COUNT"] = "1"  # the one that makes the bucket
+        process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            s3 = S3(environment["AWS_ENDPOINT_URL"], "nas", environment)
+            _until_ready(process, s3)
+            yield s3
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
     try:
-        s3 = S3(environment["AWS_ENDPOINT_URL"], "nas", environment)
-        _until_ready(process, s3)
-        yield s3
-    finally:
-        process.terminate()
         process.wait(20)
-
-
-def free_port() -> int:
-    """A TCP port of the loopback address that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _until_ready(process: subprocess.Popen[bytes], s3: S3) -> None:
@@ -78,6 +79,7 @@ def _until_ready(process: subprocess.Popen[bytes], s3: S3) -> None:
         try:
             request = urllib.request.Request(f"{s3.endpoint}/{s3.bucket}", method="PUT")
             urllib.request.urlopen(request, timeout=5).close()
+            assert process.poll() is None, "another server answers in place of the S3 endpoint"
             return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             assert process.poll() is None, "the S3 endpoint ended"

@@ -161,6 +161,7 @@ def test_a_process_pool_through_the_whole_harness():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_asha_on_a_process_pool_repeats_nothing_and_brings_few_to_the_end():
     done = run(CONTESTANTS["pool"], replace(ASHA, trials=81, seconds=0.001), timeout=100)
     assert "" == done.failure
@@ -170,6 +171,7 @@ def test_asha_on_a_process_pool_repeats_nothing_and_brings_few_to_the_end():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_that_fails_or_hangs_is_a_row_that_says_so():
     nobody = Contestant("nobody", "nobody", "no_such_module")
     assert "No module named 'benchmarks.orchestration.rivals.no_such_module'" in run(nobody, ASHA, timeout=100).failure
@@ -180,6 +182,7 @@ def test_one_that_fails_or_hangs_is_a_row_that_says_so():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_that_cannot_be_installed_is_a_row_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     wanted = tmp_path / "requirements.txt"
     wanted.write_text("-r nowhere.txt\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -19,6 +20,8 @@ from spark_nas.storage.files import LocalFiles
 from spark_nas.storage.lease import Lease
 from tests.commands.answers import Command
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+
 
 def results(folder: Path) -> list[Result]:
     return Run(str(folder)).results()
@@ -35,16 +38,26 @@ def results(folder: Path) -> list[Result]:
 def test_a_search_ended_by_a_signal_says_so_and_the_same_command_continues_it(
     number: signal.Signals, code: int, said: str, tmp_path: Path, command: Command
 ):
-    (tmp_path / "long.yaml").write_text("{space: mlp, scheduler: hyperband, evaluator: synthetic}")
+    gate = {"name": "tests.own_components:Gated", "folder": str(tmp_path), "at": 10}
+    experiment = {"space": "mlp", "scheduler": "hyperband", "evaluator": gate}
+    (tmp_path / "long.yaml").write_text(json.dumps(experiment))  # JSON is YAML
     words = ["search", str(tmp_path / "long.yaml"), "--output", str(tmp_path)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "spark_nas.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "spark_nas.cli", *words],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / "long").glob("results/*.parquet"))) < 5 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    try:
+        while not (tmp_path / "waiting").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+        (tmp_path / "go").touch()
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == code
     assert re.fullmatch(f"spark-nas search: {said}\n", err)
     assert "search ended: " in out

@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def run(how: str, store: Path, kind: str = "local") -> subprocess.CompletedProcess[str]:
     """The job in a process of its own."""
     command = [sys.executable, "-c", "from tests.engines.hung import main; main()", how, str(store), kind]
-    return subprocess.run(command, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
 
 
 def printed(done: subprocess.CompletedProcess[str]) -> Result:
@@ -74,7 +74,7 @@ def test_a_job_that_looks_at_the_time_fails_by_itself_and_its_process_lives(tmp_
 
 def test_the_kernels_timer_is_set_beyond_both_graces_and_nothing_bites_after_a_job_in_time(tmp_path: Path) -> None:
     result = printed(run("quick", tmp_path))
-    assert (result.status, 0.6 < result.metrics["alarm"] <= 1.8) == ("completed", True)
+    assert (result.status, 10 < result.metrics["alarm"] <= 15) == ("completed", True)
 
 
 def test_an_alarm_of_the_programs_own_is_left_alone(tmp_path: Path) -> None:

@@ -175,14 +175,14 @@ def repeatedly(ended: threading.Event, act: Callable[[], object], errors: list[B
 
 @pytest.fixture
 def compacting_process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Another process that compacts the run in `tmp_path` for ever."""
+    """Another process that compacts the run in `tmp_path` for as long as this one lives."""
     program = (
-        "import sys\n"
+        "import os, sys\n"
         "from spark_nas.storage.compaction import compact\n"
         "from spark_nas.storage.files import LocalFiles\n"
-        "while True: compact(LocalFiles(sys.argv[1]))\n"
+        "while os.getppid() == int(sys.argv[2]): compact(LocalFiles(sys.argv[1]))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(os.getpid())])
     yield process
     process.kill()
     process.wait()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -188,9 +189,10 @@ def test_a_damaged_lease_counts_as_released(files: LocalFiles):
 
 
 def test_a_renewing_thread_keeps_the_lease(files: LocalFiles):
-    with Lease(files, seconds=0.03) as mine:
-        while read_lease(files).renewals < 3:  # type: ignore[union-attr]
+    with Lease(files, seconds=3) as mine:
+        while read_lease(files).renewals < 3:  # type: ignore[union-attr]  # by then it would have expired
             mine.check()
+            time.sleep(0.02)
 
 
 def test_a_process_may_take_its_run_again_after_releasing_it(files: LocalFiles):

@@ -83,7 +83,7 @@ def test_a_driver_that_goes_ends_the_session_at_once_and_jobs_not_started_are_no
         began = time.monotonic()
         client.deliver((0, 0), 0.1, "nobody hears it")
         assert [] == list(jobs)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
 
 
 def test_a_session_that_waits_for_a_job_ends_when_the_driver_goes():
@@ -93,15 +93,15 @@ def test_a_session_that_waits_for_a_job_ends_when_the_driver_goes():
 
 
 def test_a_session_says_now_and_then_that_it_is_alive():
-    with session(silence_seconds=0.4) as (_, handler, _):
+    with session(silence_seconds=2.0) as (_, handler, _):
         assert [("received", {"type": "ping"})] * 2 == [handler.next(), handler.next()]
 
 
 def test_a_half_open_connection_ends_the_session_after_the_silence():
+    began = time.monotonic()
     with session(silence_seconds=0.4) as (_, _, client):
-        began = time.monotonic()
         assert [] == list(client.jobs())  # the driver is there, and says nothing: no answer to any ping
-        assert 0.2 < time.monotonic() - began < 5
+        assert 0.4 <= time.monotonic() - began < 20
 
 
 def test_a_driver_that_answers_keeps_the_session():
@@ -111,7 +111,7 @@ def test_a_driver_that_answers_keeps_the_session():
             if message["type"] == "ping":
                 peer.send({"type": "pong"})
 
-    with serving(Answering()) as (server, handler), Client(door(server, silence_seconds=0.2), 7, "host/1") as client:
+    with serving(Answering()) as (server, handler), Client(door(server, silence_seconds=2.0), 7, "host/1") as client:
         for _ in range(2 + 12):  # opened, hello, and pings for three times the silence
             handler.next()
         server.call(lambda: handler.peers[0].send({"type": "jobs", "jobs": [["a", 1]]}))
