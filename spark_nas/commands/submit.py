@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from spark_nas.assemble import assemble, describe, load_experiment
@@ -32,6 +32,8 @@ _SIZES = (
 """(option and field of `Submission`, type, help)."""
 _ONLY_THERE = ("dbfs:/", "/dbfs/", "/Volumes/")
 """Places that exist on Databricks alone."""
+_READ_HERE = (("method", "latency"), ("method", "resources"), ("evaluator", "path"))
+"""Options, of whatever component has them, that name a local file; its driver reads it again."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, module in PLATFORMS.items():
         platform = platforms.add_parser(name, help=module.HELP, description=module.__doc__)
         _add_search_arguments(platform)
-        _add_cluster_arguments(platform)
+        _add_cluster_arguments(platform, getattr(module, "DEFAULTS", {}))
         module.add_arguments(platform)
 
 
@@ -58,14 +60,18 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="override a value")
     parser.add_argument("--time-budget", metavar="TIME", help="of `spark-nas search`: then it ends with code 75")
     parser.add_argument("--keep-checkpoints", action="store_true", help="of `spark-nas search`")
-    parser.add_argument("--unchecked", action="store_true", help="look at neither data nor output: not reachable here")
+    unchecked = (
+        "look at neither data nor output: they cannot be reached from here, or are on a mount the cluster has too"
+    )
+    parser.add_argument("--unchecked", action="store_true", help=unchecked)
     parser.add_argument("--run", action="store_true", help="send the request instead of printing it")
 
 
-def _add_cluster_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_cluster_arguments(parser: argparse.ArgumentParser, own: Mapping[str, object]) -> None:
     # None where they are left out: a platform refuses what is given and has no place in its request.
     for name, kind, said in _SIZES:
-        parser.add_argument(f"--{name}", type=kind, help=f"{said} (default: {getattr(Submission, name)})")
+        default = own.get(name, getattr(Submission, name))
+        parser.add_argument(f"--{name}", type=kind, default=own.get(name), help=f"{said} (default: {default})")
     parser.add_argument("--conf", action="append", default=[], metavar="KEY=VALUE", help="a Spark property")
 
 
@@ -75,7 +81,7 @@ def execute(arguments: argparse.Namespace) -> int:
     experiment = load_experiment(arguments.experiment, arguments.set)
     submission = _submission(experiment, arguments)
     request = platform.request(submission, arguments)
-    check(experiment, submission, arguments.unchecked)
+    check(experiment, submission, arguments.platform, arguments.unchecked)
     if arguments.run:
         print(f"{arguments.platform}: {platform.send(request, arguments)}")
         print(f"Run: {submission.output.rstrip('/')}/{submission.run_id}")
@@ -84,21 +90,18 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def check(experiment: Experiment, submission: Submission, unchecked: bool) -> None:
+def check(experiment: Experiment, submission: Submission, platform: str, unchecked: bool) -> None:
     """Find what would end the search on the platform before a cluster starts; says what could not be looked at.
 
     Raises ConfigError, DataError or OutputError.
     """
     _check_engine(experiment)
-    for place in _places(experiment, submission):
-        if "://" not in place and not place.startswith("/") and not place.startswith(_ONLY_THERE):
-            raise OutputError(f"{place!r}: the cluster has another working folder: give a URI or an absolute path")
+    _check_files(experiment, unchecked)
+    data = [] if experiment.data is None else [experiment.data.path]
+    here = {place for place in (submission.output, *data) if _is_here(place, platform, unchecked)}
     if unchecked:
         return
-    here = [place for place in _places(experiment, submission) if not place.startswith(_ONLY_THERE)]
-    for place in set(_places(experiment, submission)) - set(here):
-        print(f"spark-nas submit: not looked at: {place} is only there on Databricks", file=sys.stderr)
-    if experiment.data is None or experiment.data.path in here:
+    if here.issuperset(data):
         assemble(experiment)
     if submission.output in here:
         files = run_files(submission.output, submission.run_id, experiment.storage)
@@ -107,10 +110,31 @@ def check(experiment: Experiment, submission: Submission, unchecked: bool) -> No
                 raise OutputError(f"{finding.what}: {finding.found}: {finding.remedy}")
 
 
-def _places(experiment: Experiment, submission: Submission) -> Iterator[str]:
-    yield submission.output
-    if experiment.data is not None:
-        yield experiment.data.path
+def _is_here(place: str, platform: str, unchecked: bool) -> bool:
+    """Whether a place of the platform's can be looked at from here. Raises OutputError for one that it has not."""
+    if platform == "databricks" and place.startswith(_ONLY_THERE):
+        if not unchecked:
+            print(f"spark-nas submit: not looked at: {place} is only there on Databricks", file=sys.stderr)
+        return False
+    if place.startswith(_ONLY_THERE):
+        raise OutputError(f"{place!r}: is only there on Databricks")
+    local = "://" not in place or place.startswith("file:")
+    if local and not place.startswith(("/", "file:")):
+        raise OutputError(f"{place!r}: the cluster has another working folder: give a URI or an absolute path")
+    if local and not unchecked:
+        remedy = "give a URI of a store, or --unchecked for a mount that all its machines have at this path"
+        raise OutputError(f"{place!r}: is a folder of this machine, and the cluster has others: {remedy}")
+    return not unchecked
+
+
+def _check_files(experiment: Experiment, unchecked: bool) -> None:
+    """The request has no place for files that options name. Raises ConfigError."""
+    for section, key in _READ_HERE:
+        path = getattr(getattr(experiment, section), key, None)
+        if isinstance(path, str) and "://" not in path and not (unchecked and path.startswith("/")):
+            remedy = "is a file of this machine and does not travel inside the request: start jobs/search.py by "
+            remedy += "spark-submit --files, or give --unchecked and a path that the cluster's machines have too"
+            raise ConfigError(experiment.file, f"{section}.{key}", path, remedy)
 
 
 def _check_engine(experiment: Experiment) -> None:

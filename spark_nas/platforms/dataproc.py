@@ -50,7 +50,7 @@ def _job(submission: Submission, arguments: argparse.Namespace) -> dict[str, Any
         "region": arguments.region,
         "requestId": submission.token,
         "job": {
-            "reference": {"projectId": arguments.project, "jobId": _id(submission.attempt_id, 100)},
+            "reference": {"projectId": arguments.project, "jobId": _unique(submission, 100)},
             "placement": {"clusterName": arguments.cluster},
             "pysparkJob": {
                 **_program(submission),
@@ -74,7 +74,7 @@ def _batch(submission: Submission, arguments: argparse.Namespace) -> dict[str, A
         }
     return {
         "parent": f"projects/{arguments.project}/locations/{arguments.region}",
-        "batchId": _id(submission.attempt_id, 63),
+        "batchId": _unique(submission, 63),
         "requestId": submission.token,
         "batch": {
             "pysparkBatch": _program(submission),
@@ -94,8 +94,14 @@ def _program(submission: Submission) -> dict[str, Any]:
     }
 
 
+def _unique(submission: Submission, longest: int) -> str:
+    """An id of a job or a batch, of 4 letters or more: the attempt's name, and what tells equal ends of names apart."""
+    piece = submission.token[:8]
+    return f"{_id(submission.attempt_id, longest - 1 - len(piece))}-{piece}".strip("-")
+
+
 def _id(name: str, longest: int) -> str:
-    """What Google takes for an id or a label; its end tells attempts apart, so the beginning goes when it is too long.
+    """What Google takes for a label or a part of an id. Its end names the attempt: the beginning goes when it is too long.
 
     >>> _id("Night.2026_11-a1", 63), _id("a" * 9 + "-2", 4)
     ('night-2026-11-a1', 'aa-2')

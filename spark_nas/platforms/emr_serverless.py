@@ -19,15 +19,16 @@ from spark_nas.platforms.submission import Submission
 HELP = "Amazon EMR Serverless, which has no GPUs"
 SIZES = (1, 2, 4, 8, 16)
 """vCPUs that a worker may have."""
+DEFAULTS: Mapping[str, object] = {"gpus": 0}
+"""Of the options of all platforms, those that are others here."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--application, --role, --timeout-minutes, --region; no GPUs."""
+    """--application, --role, --timeout-minutes, --region."""
     parser.add_argument("--application", required=True, metavar="ID", help="the application that runs it")
     parser.add_argument("--role", required=True, metavar="ARN", help="execution role of the job; see conf/emr/iam")
     parser.add_argument("--timeout-minutes", type=int, default=720, help="the platform's own limit (default: 720)")
     parser.add_argument("--region", help="AWS region (default: the environment's)")
-    parser.set_defaults(gpus=0)
 
 
 def request(submission: Submission, arguments: argparse.Namespace) -> dict[str, Any]:

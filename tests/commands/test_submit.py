@@ -12,6 +12,7 @@ from databricks.sdk.service.jobs import SubmitTask
 from google.cloud import dataproc_v1
 
 from spark_nas.assemble import load_experiment, parse_experiment
+from spark_nas.commands.submit import PLATFORMS
 from spark_nas.platforms import dataproc as google
 from spark_nas.platforms import emr
 from spark_nas.platforms.submission import Submission
@@ -147,9 +148,31 @@ def test_equal_endings_are_one_request_and_others_are_not(case: str, experiment:
     assert [] == [text for text in tokens if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text)]
 
 
+@pytest.mark.parametrize(("case", "field", "longest"), [("dataproc", "jobId", 100), ("dataproc batch", "batchId", 63)])
+def test_ids_of_dataproc_are_valid_and_tell_long_names_with_one_end_apart(
+    case: str, field: str, longest: int, experiment: Path, command: Command
+):
+    def asked(run_id: str, attempt: str = "1") -> str:
+        request = json.loads(command(*words(case, experiment, "--run-id", run_id, "--attempt", attempt)).out)
+        return request[field] if field in request else request["job"]["reference"][field]
+
+    run_ids = ["r", "a" * 100, f"b{'a' * 99}", "Night.2026_11", "night-2026-11", "r" + "_" * 99]
+    ids = [asked(run_id) for run_id in run_ids]
+    assert ids == [asked(run_id) for run_id in run_ids]
+    assert len(run_ids) == len(set(ids))
+    assert [] == [text for text in ids if not re.fullmatch(rf"[a-z0-9][a-z0-9-]{{2,{longest - 2}}}[a-z0-9]", text)]
+    assert re.fullmatch(r"night-2-[0-9a-f]{8}", asked("night", "2"))
+
+
+def test_the_help_of_each_platform_says_its_own_defaults(command: Command):
+    said = {name: re.sub(r"\s+", " ", command("submit", name, "--help").out) for name in PLATFORMS}
+    gpus = {name: re.search(r"0 or 1 \(default: (\d)\)", text)[1] for name, text in said.items()}
+    assert {"emr": "1", "emr-serverless": "0", "dataproc": "1", "databricks": "1"} == gpus
+
+
 def test_places_that_only_databricks_has_are_named_and_not_looked_at(experiment: Path, command: Command):
     sets = ["--set", "evaluator=training", "--set", "data.path=/Volumes/main/nas/digits"]
-    answer = command(*words("databricks", experiment, *sets, output="dbfs:/runs"))
+    answer = command(*words("databricks", experiment, *sets, output="dbfs:/runs", checked=True))
     assert 0 == answer.code
     assert {
         "spark-nas submit: not looked at: /Volumes/main/nas/digits is only there on Databricks",
@@ -158,21 +181,24 @@ def test_places_that_only_databricks_has_are_named_and_not_looked_at(experiment:
 
 
 def test_unchecked_places_are_taken_as_they_are(experiment: Path, command: Command):
-    sets = ["--set", "evaluator=training", "--set", "data.path=s3://none/digits", "--unchecked"]
+    sets = ["--set", "evaluator=training", "--set", "data.path=s3://none/digits"]
     answer = command(*words("emr", experiment, *sets, output="s3://none/runs"))
+    assert (0, "") == (answer.code, answer.err)
+    sets = ["--set", "evaluator=training", "--set", "data.path=/Volumes/main/nas/digits"]
+    answer = command(*words("databricks", experiment, *sets, output="dbfs:/runs"))
     assert (0, "") == (answer.code, answer.err)
 
 
 @pytest.mark.slow
 def test_data_and_output_on_a_store_are_looked_at_and_left_as_they_were(experiment: Path, command: Command, s3: S3):
     output = f"{s3.prefix()}/runs"
-    answer = command(*words("emr", experiment, output=output))
+    answer = command(*words("emr", experiment, output=output, checked=True))
     assert (0, "") == (answer.code, answer.err)
     assert [] == open_files(output).list("")
     sets = ["--set", "evaluator=training", "--set", f"data.path={s3.prefix()}/digits"]
-    answer = command(*words("emr", experiment, *sets, output=output))
+    answer = command(*words("emr", experiment, *sets, output=output, checked=True))
     assert (2, True) == (answer.code, "/digits/descriptor.json: missing" in answer.complaint)
-    answer = command(*words("emr", experiment, output="s3://no-such-bucket/runs"))
+    answer = command(*words("emr", experiment, output="s3://no-such-bucket/runs", checked=True))
     assert (2, True) == (answer.code, "s3://no-such-bucket/runs: cannot write" in answer.complaint)
 
 

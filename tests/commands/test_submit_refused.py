@@ -9,6 +9,7 @@ import pytest
 
 from tests.commands.answers import Command
 from tests.commands.submitting import words, written
+from tests.platforms.schemas import REPOSITORY
 
 
 @pytest.fixture
@@ -28,11 +29,6 @@ BAD = {
         "emr",
         ["--set", "evaluator=training", "--set", "data.path=digits"],
         "'digits': the cluster has another working folder",
-    ),
-    "data that is not there": (
-        "emr",
-        ["--set", "evaluator=training", "--set", "data.path={tmp}/none"],
-        "{tmp}/none: no such data folder",
     ),
     "run id": ("emr", ["--run-id", "a/b"], "run id 'a/b': use letters"),
     "attempt": ("emr", ["--attempt", "a/b"], "run id 'a/b': use letters"),
@@ -70,9 +66,13 @@ BAD = {
         "--accelerator: 'l4': there is none without GPUs: leave it out, or give --gpus 1",
     ),
     "experiment that is too long": ("emr", ["--set", f"name={'x' * 9000}"], "the experiment is 9,"),
-    "output that is a file": ("emr", ["--output", "{tmp}/good.yaml"], "good.yaml: cannot write"),
     "relative output": ("emr", ["--output", "runs"], "'runs': the cluster has another working folder"),
-    "no such store": ("emr", ["--output", "s4://b/runs"], "there is no store 's4'"),
+    "output that only Databricks has": ("emr", ["--output", "dbfs:/runs"], "'dbfs:/runs': is only there on Databricks"),
+    "table in the working folder": (
+        "emr",
+        ["--set", "evaluator={name: tabular, table: lcbench, path: lcbench.npz}"],
+        "evaluator.path: 'lcbench.npz': is a file of this machine and does not travel inside the request",
+    ),
     "no platform": ("emr", ["--cluster", "j", "--new-cluster", "x"], "not allowed with argument --cluster"),
 }
 
@@ -85,6 +85,59 @@ def test_what_would_fail_on_the_platform_is_one_line_and_code_2_here(case: str, 
     assert (2, "") == (answer.code, answer.out)
     assert message.replace("{tmp}", tmp) in answer.complaint
     assert not (experiment.parent / "runs" / "night" / "run.json").exists()
+
+
+@pytest.mark.parametrize("platform", ["emr", "emr-serverless", "dataproc", "dataproc batch", "databricks"])
+@pytest.mark.parametrize("data", [None, "{tmp}/digits", "/Volumes/main/digits"])
+def test_a_folder_of_this_machine_is_refused_unless_it_is_said_to_be_a_mount(
+    platform: str, data: str | None, experiment: Path, command: Command
+):
+    tmp, sets = str(experiment.parent), list[str]()
+    if data is not None:
+        sets = ["--set", "evaluator=training", "--set", f"data.path={data.format(tmp=tmp)}"]
+    answer = command(*words(platform, experiment, *sets, checked=True))
+    assert (2, "") == (answer.code, answer.out)
+    assert f"'{tmp}/runs': is a folder of this machine, and the cluster has others: give a URI" in answer.complaint
+    there = platform == "databricks" or data != "/Volumes/main/digits"
+    assert (0 if there else 2) == command(*words(platform, experiment, *sets)).code
+
+
+def test_a_folder_said_as_a_uri_is_one_all_the_same(experiment: Path, command: Command):
+    output = f"file://{experiment.parent}/runs"
+    answer = command(*words("emr", experiment, output=output, checked=True))
+    assert (2, True) == (answer.code, f"'{output}': is a folder of this machine" in answer.complaint)
+
+
+def test_a_store_that_there_is_not_is_refused_where_it_is_looked_at(experiment: Path, command: Command):
+    answer = command(*words("emr", experiment, output="s4://b/runs", checked=True))
+    assert (2, True) == (answer.code, "there is no store 's4'" in answer.complaint)
+
+
+SUPERNETS = """\
+space: {{name: proxyless, stem_stride: 1, strides: [1, 2, 2, 1, 2, 1]}}
+scheduler: {{name: one_shot, supernets: {{name: full_training, trials: 1, max_resource: 2}}, candidates: 1}}
+method: {{name: proxyless, form: reinforce, latency: {table}, reference: 8.0}}
+evaluator: training
+engine: spark_async
+data: {{path: "s3://b/data"}}
+"""
+TABLE = "conf/latency/proxyless_cpu.json"
+
+
+@pytest.mark.parametrize(("table", "checked"), [(TABLE, True), (TABLE, False), (f"{REPOSITORY}/{TABLE}", True)])
+def test_a_latency_table_does_not_travel(
+    table: str, checked: bool, experiment: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(REPOSITORY)
+    experiment.write_text(SUPERNETS.format(table=table))
+    answer = command(*words("emr", experiment, output="s3://b/runs", checked=checked))
+    assert (2, "") == (answer.code, answer.out)
+    assert f"method.latency: '{table}': is a file of this machine and does not travel" in answer.complaint
+
+
+def test_a_latency_table_may_lie_on_a_mount(experiment: Path, command: Command):
+    experiment.write_text(SUPERNETS.format(table=f"{REPOSITORY}/{TABLE}"))
+    assert 0 == command(*words("emr", experiment)).code
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ def submit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
     def run(platform: str, *more: str) -> tuple[int, str, str]:
         place = ["--output", str(tmp_path / "runs"), "--run-id", "night", "--attempt", "1", "--code", "s3://b/code"]
+        place += ["--unchecked"]  # the output is on a mount
         capsys.readouterr()
         return main(["submit", platform, str(tmp_path / "night.yaml"), *place, *more]), *capsys.readouterr()
 
@@ -101,11 +102,11 @@ def google_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_dataproc_gets_the_job_that_was_printed(submit: Submit, google_credentials: None):
     path = "/v1/projects/p/regions/r/jobs:submit"
-    answer = {"reference": {"jobId": "night-1"}, "placement": {"clusterName": "c"}}
+    answer = {"reference": {"jobId": "night-1-0a1b2c3d"}, "placement": {"clusterName": "c"}}
     with recorder({("POST", path): (200, answer)}) as server:
         where = ["--project", "p", "--region", "r", "--cluster", "c", "--endpoint", server.url]
         printed = json.loads(submit("dataproc", *where)[1])
-        assert (0, "dataproc: job night-1 of cluster c") == first_line(submit("dataproc", *where, "--run"))
+        assert (0, "dataproc: job night-1-0a1b2c3d of cluster c") == first_line(submit("dataproc", *where, "--run"))
         [(method, asked, body, headers)] = server.asked
     assert ("POST", path) == (method, asked)
     assert {"job": printed["job"], "requestId": printed["requestId"]} == body
@@ -119,7 +120,7 @@ def test_dataproc_gets_the_batch_that_was_printed(submit: Submit, google_credent
         printed = json.loads(submit("dataproc", *where)[1])
         said = first_line(submit("dataproc", *where, "--run"))
         [(_, asked, body, _)] = server.asked
-    assert (0, "dataproc: batch projects/p/locations/r/batches/night-1") == said
+    assert (0, f"dataproc: batch projects/p/locations/r/batches/{printed['batchId']}") == said
     assert (path, printed["batch"]) == (asked, body)
 
 
