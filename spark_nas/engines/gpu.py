@@ -80,6 +80,30 @@ def cuda_name(address: str, environ: Mapping[str, str]) -> str:
     return f"cuda:{int(address)}" if not visible or int(address) < len(visible) else "cuda:0"
 
 
+def only_visible(address: str, environ: Mapping[str, str]) -> str:
+    """What `CUDA_VISIBLE_DEVICES` must be for a process that is to see the GPU of an address alone.
+
+    >>> [only_visible("1", environ) for environ in ({}, {"CUDA_VISIBLE_DEVICES": "4,5"}, {"CUDA_VISIBLE_DEVICES": "4"})]
+    ['1', '5', '4']
+    """
+    position = int(cuda_name(address, environ).removeprefix("cuda:"))
+    visible = [name.strip() for name in environ.get(_VISIBLE, "").split(",") if name.strip()]
+    return visible[position] if visible else address
+
+
+def see_own_gpu() -> None:
+    """Make the GPU of the barrier task that runs here the only visible one, for the processes that it starts.
+
+    Not for this process, which other tasks use again. Nothing changes where Spark gave the task no GPU.
+    """
+    from pyspark import BarrierTaskContext
+
+    granted = BarrierTaskContext.get().resources().get("gpu")
+    if granted is not None and granted.addresses:
+        os.environ.setdefault(_ORDER, "PCI_BUS_ID")
+        os.environ[_VISIBLE] = only_visible(granted.addresses[0], os.environ)
+
+
 def available_cores() -> int:
     """CPU cores that this process may run on (its affinity, where the system tells)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,11 @@ from spark_nas.search.records import Job, Result
 from spark_nas.search.wire import job_to_json
 
 if TYPE_CHECKING:
+    from pyspark.ml.torch.distributor import TorchDistributor
     from pyspark.sql import SparkSession
+
+Task = Callable[[Iterator[Any]], Iterator[Any]]
+"""What Spark runs for a partition."""
 
 _TURN_SECONDS = 0.5
 """For so long a supernet is waited for, before it is looked at the rounds that are in flight as well."""
@@ -151,10 +155,9 @@ class TogetherLauncher(Launcher):
     def _collect(self, board: Batches, careful: bool) -> list[str]:
         """One barrier stage, one job."""
         from pyspark import SparkFiles
-        from pyspark.ml.torch.distributor import TorchDistributor
 
         [[(job, attempt)]] = board
-        distributor = TorchDistributor(self._processes, local_mode=False, use_gpu=self._use_gpu)
+        distributor = distributor_of(self._processes, use_gpu=self._use_gpu)
         # Below its errors it tells what our own progress tells; and a warning of Spark 3.5's has an argument too many,
         # at which a strict handler of logs raises.
         distributor.logger.setLevel(logging.ERROR)
@@ -166,6 +169,40 @@ class TogetherLauncher(Launcher):
     def _is_hopeless(self, error: Exception) -> bool:
         # A rank that dies is an error of Python's, in TorchDistributor's own function.
         return "TorchDistributor failed" not in str(error) and super()._is_hopeless(error)
+
+
+def distributor_of(processes: int, *, use_gpu: bool) -> TorchDistributor:
+    """One that leaves no trace in the Python workers, which jobs after it use again.
+
+    TorchDistributor sets CUDA_VISIBLE_DEVICES there to a task's own GPU and never back, and keeps what it finds, be it
+    that of a task before or all GPUs of the machine: two processes would then train on one GPU.
+    """
+    from pyspark.ml.torch.distributor import TorchDistributor
+
+    class Distributor(TorchDistributor):
+        def _get_spark_task_function(self, *args: Any, **kwargs: Any) -> Task:  # noqa: ANN401 - handed on
+            return with_environment_of_its_own(super()._get_spark_task_function(*args, **kwargs))
+
+    return Distributor(processes, local_mode=False, use_gpu=use_gpu)
+
+
+def with_environment_of_its_own(task: Task) -> Task:
+    """The task, whose processes see its own GPU alone; the worker's environment is as before when it has ended."""
+
+    def run(rows: Iterator[Any]) -> Iterator[Any]:
+        import os
+
+        from spark_nas.engines.gpu import see_own_gpu
+
+        before = dict(os.environ)
+        try:
+            see_own_gpu()
+            yield from task(rows)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    return run
 
 
 def shipped(paths: Sequence[str]) -> Callable[..., str]:

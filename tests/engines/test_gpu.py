@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from spark_nas.engines.gpu import Place, available_cores, cuda_name, place_of_task
+from spark_nas.engines.gpu import Place, available_cores, cuda_name, place_of_task, see_own_gpu
 from spark_nas.errors import JobError
 
 
@@ -50,3 +50,19 @@ def test_a_required_gpu_that_is_not_usable_is_an_error(monkeypatch: pytest.Monke
 
 def test_outside_a_task_there_is_the_cpu_with_all_cores():
     assert place_of_task() == Place(available_cores())
+
+
+@pytest.mark.parametrize(
+    ("granted", "before", "seen"),
+    [(["1"], None, "1"), (["1"], "4, 5", "5"), (["5"], "5", "5"), (None, "4,5", "4,5"), (None, None, None)],
+)
+def test_what_a_barrier_task_starts_sees_the_gpu_of_the_task_alone(
+    monkeypatch: pytest.MonkeyPatch, granted: list[str] | None, before: str | None, seen: str | None
+):
+    resources = {} if granted is None else {"gpu": SimpleNamespace(addresses=granted)}
+    context = SimpleNamespace(resources=lambda: resources)
+    monkeypatch.setattr("pyspark.BarrierTaskContext.get", lambda: context)
+    environ = {} if before is None else {"CUDA_VISIBLE_DEVICES": before}
+    monkeypatch.setattr("os.environ", environ)
+    see_own_gpu()
+    assert seen == environ.get("CUDA_VISIBLE_DEVICES")

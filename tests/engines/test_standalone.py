@@ -1,4 +1,4 @@
-"""Both Spark engines on a cluster of separate processes, each executor with a GPU address of its own."""
+"""The Spark engines on a cluster of separate processes, each executor with a GPU address of its own."""
 
 from __future__ import annotations
 
@@ -51,5 +51,18 @@ def test_every_job_saw_the_gpu_of_its_executor_and_no_other(outcome: dict[str, l
     assert len({pid for pid, _, _ in seen}) == 2  # two warm workers, each always with its own address
 
 
+def test_each_process_of_a_supernet_saw_the_gpu_of_its_task_alone(outcome: dict[str, list[Result]]):
+    supernets = outcome["SparkDistributed"][:2]
+    assert [r.status for r in supernets] == ["completed"] * 2, supernets[0].error
+    assert {r.metrics["seen"] for r in supernets} <= {1.0, 10.0}  # one saw GPU 0 and the other GPU 1, in either order
+
+
+def test_after_supernets_their_workers_have_the_gpus_that_spark_gives_them(outcome: dict[str, list[Result]]):
+    jobs = outcome["SparkDistributed"][2:]
+    assert [r.status for r in jobs] == ["completed"] * 6, jobs[0].error
+    seen = {(r.executor.split("/")[2], r.metrics["narrowed"], r.metrics["rank"]) for r in jobs}
+    assert seen == {("gpu-0", 0.0, 0.0), ("gpu-1", 0.0, 0.0)}
+
+
 def test_executors_get_the_package_from_the_submitted_zip(outcome: dict[str, list[Result]]):
-    assert {r.metrics["from_zip"] for results in outcome.values() for r in results} == {1.0}
+    assert {r.metrics["from_zip"] for results in outcome.values() for r in results if "from_zip" in r.metrics} == {1.0}
