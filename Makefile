@@ -1,7 +1,7 @@
 # Everything runs in .venv of this clone, from pinned versions; each target sets up what it needs, once.
 #
 #   make demo     search a small network on real data with Spark, retrain the winner, write the report
-#   make test     all checks and all tests, under Spark 4 and again under Spark 3.5
+#   make test     lint, types, documentation, tests; those that touch Spark again under Spark 3.5
 #   make help     the rest
 #
 # On a machine whose Python is not found: make PYTHON=/path/to/python3.11

@@ -101,7 +101,7 @@ def _unique(submission: Submission, longest: int) -> str:
 
 
 def _id(name: str, longest: int) -> str:
-    """What Google takes for a label or a part of an id. Its end names the attempt: the beginning goes when it is too long.
+    """What Google takes for a label or a part of an id; too long, it loses its beginning: its end names the attempt.
 
     >>> _id("Night.2026_11-a1", 63), _id("a" * 9 + "-2", 4)
     ('night-2026-11-a1', 'aa-2')

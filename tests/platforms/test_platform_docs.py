@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,31 @@ def test_every_submit_command_is_one_and_every_platform_has_one():
         given = parser().parse_args([word for word in shlex.split(command) if word != "..."] + LEFT_OUT)
         seen.add(given.platform)
     assert PLATFORMS.keys() == seen
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/platforms.md"])
+def test_what_the_cluster_of_emr_runs_is_uploaded_before_it_is_asked_for(page: str):
+    """The bootstrap action names the folder; the script itself says which constraints it looks for there."""
+    text = (REPOSITORY / page).read_text()
+    [block] = [
+        part for part in re.split(r"\n\n(?! {4})", text) if "aws s3 cp --recursive dist s3://BUCKET/code/" in part
+    ]
+    before, _, _ = block.partition("spark-nas submit emr")
+    uploaded = {Path(file).name for file in re.findall(r"aws s3 cp (\S+) s3://BUCKET/code/(?=\s)", before)}
+    named = set(re.findall(r"s3://BUCKET/code/([\w.-]+)", (CONF / "emr/cluster.json").read_text()))
+    wanted = set(re.findall(r"--include '([\w.-]+)'", (CONF / "emr/bootstrap.sh").read_text()))
+    assert {"bootstrap.sh"} == named
+    assert {"emr-7.txt"} == wanted
+    assert named | wanted | {"entry.py"} == uploaded
+    assert {"`BUCKET`", "`subnet-00000000`"} <= set(re.findall(r"`[\w-]+`", text))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/platforms.md"])
+def test_no_cluster_is_sent_to_a_folder_of_this_machine(page: str):
+    text = re.sub(r"\\\n\s*", "", (REPOSITORY / page).read_text())
+    commands = re.findall(r"^ {4}spark-nas submit .+? \S+\.yaml .+$", text, re.MULTILINE)
+    assert commands
+    assert [] == [c for c in commands if not re.search(r"--set data\.path=(s3://|gs://|/Volumes/)", c)]
 
 
 def test_every_folder_of_conf_is_described():
