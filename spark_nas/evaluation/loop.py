@@ -152,7 +152,7 @@ def descend(loss: Tensor, network: nn.Module, optimiser: optim.Optimizer, clip_n
 
 def loss_of(network: parallel.Network, batch: Batch, gates: Gates | None, options: Training) -> tuple[Tensor, Tensor]:
     """The scalar training loss and the logits [B, classes]; a network may return (logits, auxiliary logits)."""
-    logits, auxiliary = run(network, batch.x, gates, options.precision)
+    logits, auxiliary = run(network, batch.x, gates, options.precision, group=options.ghost_batch)
     loss = F.cross_entropy(logits, batch.y, label_smoothing=options.label_smoothing)
     if auxiliary is not None and options.auxiliary_weight > 0:
         extra = F.cross_entropy(auxiliary, batch.y, label_smoothing=options.label_smoothing)
@@ -160,8 +160,17 @@ def loss_of(network: parallel.Network, batch: Batch, gates: Gates | None, option
     return loss, logits
 
 
-def run(network: parallel.Network, x: Tensor, gates: Gates | None, precision: str) -> tuple[Tensor, Tensor | None]:
-    """Logits and auxiliary logits (or None) in float32, whatever precision the network runs in."""
+def run(
+    network: parallel.Network, x: Tensor, gates: Gates | None, precision: str, *, group: int = 0
+) -> tuple[Tensor, Tensor | None]:
+    """Logits and auxiliary logits (or None) in float32, whatever precision the network runs in.
+
+    With a `group`, examples pass in even groups of at least so many, and batch norms see one group at a time.
+    """
+    if group and len(x) >= 2 * group:
+        parts = [run(network, part, gates, precision) for part in x.tensor_split(len(x) // group)]
+        auxiliaries = [auxiliary for _, auxiliary in parts if auxiliary is not None]
+        return torch.cat([logits for logits, _ in parts]), torch.cat(auxiliaries) if auxiliaries else None
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         output = network(x, gates)
     if isinstance(output, tuple):

@@ -34,6 +34,7 @@ RECIPE_KEYS = frozenset(
         "nesterov",
         "weight_decay",
         "batch_size",
+        "ghost_batch",
         "label_smoothing",
         "clip_norm",
         "crop_padding",
@@ -78,6 +79,9 @@ class Training:
     weight_decay: float = 3e-4
     """On all parameters: as L2 in the gradient, decoupled in AdamW."""
     batch_size: int = 96
+    ghost_batch: int = 0
+    """Examples that batch norms normalise together while training, at least; 0 stands for the whole batch. Small groups
+    regularise large batches, and supernets (ghost batch norm: Hoffer, Hubara and Soudry, NIPS 2017, section 4)."""
     label_smoothing: float = 0.0
     clip_norm: float = 5.0
     """Largest L2 norm of the whole gradient; 0 does not clip."""
@@ -175,6 +179,8 @@ class Training:
                 raise DataError(f"split {split!r} is empty: prepare the data with a larger share for it")
         if (self.crop_padding or self.flip or self.cutout) and len(dataset.input_shape) != 3:
             raise OptionError("crop_padding, flip, cutout", dataset.input_shape, "only images (C, H, W) have these")
+        if self.ghost_batch and not dataset.input_shape:
+            raise OptionError("ghost_batch", self.ghost_batch, "a text's windows are not cut into groups: use 0")
         return TrainingEvaluator(space, self, dataset, max_resource, train_on=train_on, watch=watch, report=report)
 
 
@@ -214,6 +220,7 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "momentum": _FRACTION,
     "weight_decay": _NOT_NEGATIVE,
     "batch_size": _COUNT,
+    "ghost_batch": ("0, or at least 2: one example has no statistics", lambda value: value == 0 or value >= 2),
     "label_smoothing": _FRACTION,
     "clip_norm": _NOT_NEGATIVE,
     "crop_padding": _NOT_NEGATIVE,
