@@ -79,6 +79,7 @@ class Monkey:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
     def _watch(self, driver: subprocess.Popen[str], rng: Random, story: Story, kills: int) -> None:
@@ -117,6 +118,13 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except OSError:  # it has ended, or is none of ours
+        return None
+
+
 def _kill_now(process: psutil.Process) -> None:
     """SIGKILL; no error when it has just ended by itself."""
     try:
@@ -139,11 +147,11 @@ def _words(process: psutil.Process) -> str:
 
 
 def _end(driver: subprocess.Popen[str]) -> None:
-    """The driver and all that it started, also its JVM."""
-    family = _family(psutil.Process(driver.pid)) if driver.poll() is None else []
+    """The driver and all that it started, also its JVM; the driver may be dead, the session that it led outlives it."""
     if driver.poll() is None:
         driver.kill()
     driver.wait()
+    family = [process for process in psutil.process_iter() if _session(process) == driver.pid]
     for pipe in (driver.stdout, driver.stderr):
         if pipe is not None:
             pipe.close()

@@ -30,7 +30,7 @@ def main(how: str, folder: Path) -> None:
     start = time.monotonic()
     says = "nothing"
     try:
-        engine.wait(timeout=30 if how == "killed" else 1)
+        engine.wait(timeout=240 if how == "killed" else 1)
     except SparkNasError as error:
         says = f"{type(error).__name__}: {error}"
     noticed = time.monotonic() - start

@@ -147,7 +147,7 @@ def cancelling(session: SparkSession, folder: Path) -> dict[str, Any]:
     start = time.monotonic()
     engine.close()
     seconds = time.monotonic() - start
-    gone = ends_within(pid, 15)
+    gone = ends_within(pid, 120)
     released.touch()
     thread.join()
     return {"seconds": seconds, "gone": gone, "theirs": outcome}

@@ -18,6 +18,8 @@ from spark_nas.engines.bounded import bounded
 from tests.cluster import spark_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SOON = 120
+"""Seconds: many more than it takes, on any machine, and many fewer than what would hang."""
 
 
 def run_driver(how: str, folder: Path) -> dict[str, Any]:
@@ -26,14 +28,16 @@ def run_driver(how: str, folder: Path) -> dict[str, Any]:
     environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment["PYTHONPATH"]])
     command = [sys.executable, str(Path(__file__).with_name("closing_driver.py")), how, str(folder)]
     # into files: the JVM inherits them, and a pipe would stay open as long as it lives
-    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
-        done = subprocess.run(command, check=False, env=environment, stdout=out, stderr=err, timeout=200)
-    ended = time.time()
-    lines = (folder / "out").read_text().splitlines()
-    for line in lines:
-        if line.startswith("JVM "):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(line.removeprefix("JVM ")), signal.SIGKILL)
+    try:
+        with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+            done = subprocess.run(command, check=False, env=environment, stdout=out, stderr=err, timeout=500)
+        ended = time.time()
+    finally:
+        lines = (folder / "out").read_text().splitlines()
+        for line in lines:
+            if line.startswith("JVM "):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(line.removeprefix("JVM ")), signal.SIGKILL)
     assert done.returncode == 0, (folder / "err").read_text()[-3000:]
     report: dict[str, Any] = next(json.loads(x.removeprefix("REPORT ")) for x in lines if x.startswith("REPORT "))
     return {**report, "ended": ended}
@@ -41,28 +45,30 @@ def run_driver(how: str, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.spark
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_driver_jvm_that_dies_ends_the_search_at_once(tmp_path: Path):
     report = run_driver("killed", tmp_path)
     assert report["says"].startswith("ClusterLost: Spark is gone")
-    assert report["noticed"] < 15
-    assert report["closed"] < 15
-    assert report["ended"] - report["end"] < 30
+    assert report["noticed"] < SOON
+    assert report["closed"] < SOON
+    assert report["ended"] - report["end"] < SOON
 
 
 @pytest.mark.spark
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_driver_jvm_that_hangs_does_not_hold_up_the_driver(tmp_path: Path):
     report = run_driver("frozen", tmp_path)
     assert report["says"] == "nothing"
-    assert report["closed"] < 40
-    assert report["ended"] - report["end"] < 30
+    assert report["closed"] < SOON
+    assert report["ended"] - report["end"] < SOON
 
 
 def test_a_call_that_hangs_is_left_behind_and_its_error_comes_through():
     start = time.monotonic()
     with pytest.raises(TimeoutError, match=r"no answer within 0\.1 s"):
-        bounded(lambda: time.sleep(30), 0.1)
-    assert time.monotonic() - start < 5
+        bounded(lambda: time.sleep(600), 0.1)
+    assert time.monotonic() - start < SOON
     with pytest.raises(ZeroDivisionError):
-        bounded(lambda: 1 // 0, 5)
-    assert bounded(lambda: "value", 5) == "value"
+        bounded(lambda: 1 // 0, SOON)
+    assert bounded(lambda: "value", SOON) == "value"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 from unittest.mock import patch
@@ -14,6 +13,7 @@ from unittest.mock import patch
 import torch
 
 from spark_nas.evaluation.group import join
+from tests.ports import reserved_port
 
 Part = Callable[..., Any]
 """What each of the two does: called with `Peers` and the arguments, which travel by pickle, as its answer does."""
@@ -22,8 +22,8 @@ Part = Callable[..., Any]
 class Pair:
     """Runs a function in both processes, joined for as long as it takes."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self) -> None:
+        self._start()
 
     def run(self, part: Part, *args: object) -> tuple[Any, Any]:
         """Both answers, this process's first; an exception is an answer."""
@@ -33,32 +33,43 @@ class Pair:
         """The same of a function without `Peers`, which joins by itself as its environment says; this one as `rank`."""
         return self._both(_launched, part, args, rank)
 
+    def end(self, seconds: float = 20.0) -> None:
+        """End the other process, in order within so many seconds or else by force."""
+        with suppress(OSError):  # it is dead already
+            self._connection.send(None)
+        self._process.join(seconds)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._connection.close()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there,), daemon=True)
+        self._process.start()
+        there.close()
+
     def _both(self, how: Callable[..., Any], part: Part, args: tuple[object, ...], rank: int = 0) -> tuple[Any, Any]:
-        port = free_port()
-        self._connection.send((how, 1 - rank, port, part, args))
-        mine = how(rank, port, part, args)
-        return mine, self._connection.recv()
+        try:
+            with reserved_port() as port:
+                self._connection.send((how, 1 - rank, port, part, args))
+                mine = how(rank, port, part, args)
+                return mine, self._connection.recv()
+        except BaseException:  # the other may be in the middle of it: what it says next is no answer to anything
+            self.end(0)
+            self._start()
+            raise
 
 
 @contextmanager
 def pair() -> Iterator[Pair]:
     """The other process, until the block ends."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there,), daemon=True)
-    process.start()
+    running = Pair()
     try:
-        yield Pair(here)
+        yield running
     finally:
-        here.send(None)
-        process.join(20)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+        running.end()
 
 
 def launched(rank: int, port: int, size: int = 2) -> dict[str, str]:

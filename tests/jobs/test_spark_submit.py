@@ -19,7 +19,7 @@ from spark_nas.commands.runs import Run
 from spark_nas.search.records import Result
 from tests.cluster import spark_environment, standalone_cluster
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -35,7 +35,7 @@ class Deployment(NamedTuple):
         """`spark-submit` from the folder; returns what was printed."""
         command = [f"{self.environment['SPARK_HOME']}/bin/spark-submit", *arguments]
         done = subprocess.run(
-            command, check=False, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=280
+            command, check=False, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=600
         )
         assert 0 == done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout

@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -148,12 +149,18 @@ def in_child(files: Files, rung: int, **death: int | str | None) -> dict[str, An
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reader)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        result, epochs = attempt(files, rung, **death)  # type: ignore[arg-type]
-        with os.fdopen(writer, "w") as pipe:
-            json.dump({"result": result_to_json(result), "epochs": epochs}, pipe)
-        os._exit(0)
+        code = 1
+        try:
+            os.close(reader)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            result, epochs = attempt(files, rung, **death)  # type: ignore[arg-type]
+            with os.fdopen(writer, "w") as pipe:
+                json.dump({"result": result_to_json(result), "epochs": epochs}, pipe)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)  # never back into the parent's program
     os.close(writer)
     with os.fdopen(reader) as pipe:
         answer = json.loads(pipe.read() or "{}")

@@ -19,7 +19,7 @@ from spark_nas.driver import replay
 from tests.cluster import Cluster, spark_environment, standalone_cluster
 from tests.studies.searches import LOCAL, ROUNDS, RUN_ID, arguments, cut, rows_of, search, table, write_experiment
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
 
 JOBS = 22
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,7 +66,7 @@ def on_clusters(cell: Path, folder: Path) -> dict[int, Path]:
         command = [sys.executable, "-c", program, json.dumps(lines)]
         environment = spark_environment()
         done = subprocess.run(
-            command, check=False, env=environment, cwd=place, capture_output=True, text=True, timeout=280
+            command, check=False, env=environment, cwd=place, capture_output=True, text=True, timeout=600
         )
     assert 0 == done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
     return outputs
