@@ -6,6 +6,8 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from spark_nas.assemble import Parts, assemble, parse_experiment
@@ -20,11 +22,31 @@ from spark_nas.storage.record import check_run_id, read_record
 from spark_nas.storage.results import ParquetLog
 
 RETRAINED = "retrained.json"
+_TABLES = ("latency", "resources")
+"""Options of methods that name a file with a table."""
 
 
 def run_files(output: str, run_id: str, storage: StorageOptions | None = None) -> Files:
     """The files of a run below `output`, a path or a URI. Raises OutputError for a place that cannot be used."""
     return open_files(output, storage).below(check_run_id(run_id))
+
+
+def recorded_experiment(record: Mapping[str, Any], raw: Mapping[str, Any] | None = None) -> Experiment:
+    """What was searched, by the record of a run; `raw` instead of the experiment there.
+
+    A table that its method has read from a file is the one in the record: a run is opened where that file is not, or
+    is another one by now.
+    """
+    raw = record["experiment"] if raw is None else raw
+    table = (record.get("identity", {}).get("method") or {}).get("table")
+    section = raw.get("method")
+    if not (isinstance(table, dict) and table.keys() == {"fixed", "options"} and isinstance(section, dict)):
+        return parse_experiment(raw, record["file"])
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "table.json"
+        file.write_text(json.dumps(table), encoding="utf-8")
+        section = {key: str(file) if key in _TABLES and value else value for key, value in section.items()}
+        return parse_experiment({**raw, "method": section}, record["file"])
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +80,7 @@ class Run:
     @cached_property
     def experiment(self) -> Experiment:
         """What was searched. Rows can be read without it: it needs the code of components of the user's own."""
-        return parse_experiment(self._raw, self.record["file"])
+        return recorded_experiment(self.record, self._raw)
 
     def results(self) -> list[Result]:
         """All rows in order."""

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 from typing import Any
 
-from spark_nas.assemble import build_recipes, build_scheduler, parse_experiment
+from spark_nas.assemble import build_recipes, build_scheduler
+from spark_nas.commands.runs import recorded_experiment
 from spark_nas.driver import replay
 from spark_nas.errors import OutputError, SparkNasError
 from spark_nas.report.status import Driver, State, Status, Tally
@@ -88,7 +89,7 @@ def _state(record: Mapping[str, Any], log: ParquetLog, tally: Tally, driver: Dri
 
 def _finished(record: Mapping[str, Any], log: ParquetLog, tally: Tally) -> bool:
     """Whether the search would ask for nothing more: its scheduler is brought to where the rows end, and asked."""
-    experiment = parse_experiment(record["experiment"], record["file"])
+    experiment = recorded_experiment(record)
     budget = experiment.budget
     # The record has the budget of the first call; a run that went beyond it was given another one.
     if tally.asked == budget.jobs or (budget.resource is not None and tally.epochs >= budget.resource):
