@@ -50,14 +50,15 @@ def main() -> None:
     best = incumbent(results)
     assert best is not None
     supernet = next(result for result in results if result.supernet)
-    scores = sum(result.seconds for result in results if result.job.resource == 0)
+    scores = [result for result in results if result.job.resource == 0]
+    spread = sorted(math.exp(result.loss) for result in scores if result.usable)
     print(f"derived cell: {told(best)}; now the LSTM", flush=True)
     lstm = baseline(arguments, int(best.metrics["parameters"]))
     heads = ("trained", "validation perplexity", "parameters", "seconds")
     rows = [
         ("bigram model", f"{bigram(arguments.data):.1f}", "", ""),
         ("supernet, random paths", *told(supernet)),
-        (f"{arguments.candidates} scores", "", "", f"{scores:.0f}"),
+        (f"{len(scores)} scores", f"{spread[0]:.1f} to {spread[-1]:.1f}", "", f"{sum(r.seconds for r in scores):.0f}"),
         ("the derived cell, from scratch", *told(best)),
         ("LSTM, from scratch", *told(lstm)),
     ]
