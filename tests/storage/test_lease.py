@@ -108,8 +108,14 @@ def test_of_many_drivers_that_take_an_expired_lease_together_one_gets_it(files: 
     world.seconds = 1000
     barrier, outcomes = threading.Barrier(8), []
 
+    class Impatient(World):
+        """Whoever comes when the run is taken again gives up: in a clock of its own no time is too long to wait."""
+
+        def sleep(self, seconds: float) -> None:
+            raise RunHeld("has just been taken")
+
     def take(number: int) -> None:
-        mine = lease(files, World(1000), Holder("there", number))
+        mine = lease(files, Impatient(1000), Holder("there", number))
         barrier.wait()
         try:
             mine.acquire()
@@ -122,13 +128,11 @@ def test_of_many_drivers_that_take_an_expired_lease_together_one_gets_it(files: 
         thread.start()
     for thread in threads:
         thread.join()
-    # One that looks after the winner has won sees it hold the run, and watches it in vain.
-    winners = [number for number in outcomes if number is not None]
+    [winner] = [number for number in outcomes if number is not None]
     info = read_lease(files)
     assert len(outcomes) == 8
     assert info is not None
-    assert info.holder.pid in winners
-    assert len(winners) == info.number - 1
+    assert (winner, 2) == (info.holder.pid, info.number)
 
 
 def test_a_holder_whose_store_is_away_holds_on_for_as_long_as_the_lease_is_valid(files: LocalFiles):
