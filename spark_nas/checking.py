@@ -1,22 +1,23 @@
 """From the mappings of an experiment file to frozen dataclasses: keys and types checked, components found by name.
 
 A field annotated as `Annotated[Any, "scheduler"]` holds another scheduler, given by its name and options as a section.
-Instead of a name, a component of one's own is given as `module:Class`.
+Instead of a name, a component of one's own is given as `module:Class`, found as `own_modules` says.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from spark_nas.errors import ConfigError, OptionError
+from spark_nas.own_modules import import_own
 
 Components = Mapping[str, Mapping[str, str]]
 """Section -> name -> `module:Class` of the options dataclass."""
@@ -31,6 +32,11 @@ class Checker:
 
     file: str
     components: Components = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """In which the file lies."""
+        return Path(self.file).resolve().parent
 
     def build(self, cls: type[Any], section: object, path: str) -> Any:
         """An options dataclass from a mapping, its own checks located in the file."""
@@ -66,9 +72,11 @@ class Checker:
             raise ConfigError(self.file, f"{path}.name", name, f"{remedy}; {known}")
         options = {key: v for key, v in value.items() if key != "name"}
         try:
-            cls = component_class(name if own else names[name])
+            cls = component_class(name, (self.folder, Path.cwd())) if own else component_class(names[name])
         except ModuleNotFoundError as error:
             remedy = f"needs the package {error.name!r}; install it"
+            if own and error.name == name.partition(":")[0].partition(".")[0]:
+                remedy = f"no module {error.name!r} on Python's path, beside the experiment file or in this folder"
             raise ConfigError(self.file, f"{path}.name", name, remedy) from error
         except OptionError as error:
             raise ConfigError(self.file, f"{path}.name", name, error.remedy) from error
@@ -134,13 +142,14 @@ class Checker:
         return value
 
 
-def component_class(dotted: str) -> type[Any]:
+def component_class(dotted: str, folders: Sequence[Path] = ()) -> type[Any]:
     """Import the options dataclass `module:Class`; heavy packages load only when they are named.
 
-    Raises ModuleNotFoundError, and OptionError for what is no such class.
+    `folders` are where a module is looked for that is not on Python's path. Raises ModuleNotFoundError, and OptionError
+    for what is no such class.
     """
     module, _, name = dotted.partition(":")
-    cls = getattr(importlib.import_module(module), name, None) if module else None
+    cls = getattr(import_own(module, folders), name, None) if module else None
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and hasattr(cls, "build")):
         remedy = "must be module:Class, a dataclass at the top level of its module with a method build"
         raise OptionError("name", dotted, remedy)

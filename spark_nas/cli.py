@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from spark_nas.checking import nearest
 from spark_nas.commands import (
     compact,
     doctor,
@@ -56,9 +57,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Complains in one line, as everything here does, instead of repeating the usage."""
+    """Complains in one line, as everything here does, instead of repeating the usage; of a misspelt flag first."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # noqa: ANN401 - as argparse has it
+        """Unknown words are complained of here, by the parser of the command that they were given to."""
+        self._given = sys.argv[1:] if args is None else list(args)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
+        known = list(self._option_string_actions)
+        flags = [word.partition("=")[0] for word in self._given if word.startswith("--")]
+        wrong = [flag for flag in flags if not any(option.startswith(flag) for option in known)]
+        # A misspelt flag is why one that is required is not there.
+        if wrong and message.startswith(("the following arguments are required", "unrecognized")):
+            message = f"unrecognized argument {wrong[0]}{nearest(wrong[0], known)}"
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 

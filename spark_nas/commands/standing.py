@@ -83,8 +83,8 @@ def _state(record: Mapping[str, Any], log: ParquetLog, tally: Tally, driver: Dri
         return "stopped"
     try:
         return "done" if _finished(record, log, tally) else "stopped"
-    except (SparkNasError, ValueError, TypeError, LookupError):  # another version's experiment, say
-        return "stopped"
+    except (SparkNasError, ValueError, TypeError, LookupError):  # another version's experiment, or a module not here
+        return "unclear"
 
 
 def _finished(record: Mapping[str, Any], log: ParquetLog, tally: Tally) -> bool:

@@ -87,7 +87,10 @@ def state_in_words(status: Status) -> str:
     if driver.alive:
         return f"running: {driver.holder}, lease valid until {when(driver.valid_until)}"
     how = "ended in order" if driver.ended_in_order else "is gone"
-    rest = "" if status.state == "done" else "; the command that began the search continues it"
+    rest = {
+        "done": "",
+        "unclear": "; its experiment cannot be read here, so whether it is finished is not known",
+    }.get(status.state, "; the command that began the search continues it")
     return f"{status.state}: {driver.holder} {how} (last seen {when(driver.last_seen)}){rest}"
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from spark_nas.engines.gpu import place_of_task
 from spark_nas.engines.limits import Limits
 from spark_nas.engines.task import run_job
+from spark_nas.own_modules import travelling
 from spark_nas.search.protocols import Evaluator, JobStore
 from spark_nas.search.records import Job, Result
 from spark_nas.search.wire import job_from_json, job_to_json, result_to_json
@@ -100,6 +101,8 @@ class Payload:
         """Raises ValueError, naming the evaluator, when it cannot travel."""
         from pyspark import cloudpickle
 
+        for module in travelling():
+            cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
         try:
             return Payload(cloudpickle.dumps((evaluator, store, limits, require_gpu)))  # type: ignore[no-untyped-call]
         except Exception as error:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from spark_nas.report.leaderboard import describe_architecture, describe_recipe
 from spark_nas.search.records import JobKey, Result
 
-State = Literal["running", "stopped", "done"]
+State = Literal["running", "stopped", "done", "unclear"]
 _REASONS = 3
 _LONGEST_REASON = 200
 

@@ -126,8 +126,13 @@ BAD: dict[str, tuple[list[str], str]] = {
     "prepared data on no known store": (["prepare-data", "digits", "--output", "ftp://b/d"], "'ftp://b/d': "),
     "unknown flag": (
         ["search", "{tmp}/good.yaml", "--output", "{tmp}/runs", "--fast"],
-        "unrecognized arguments: --fast; see spark-nas --help",
+        "unrecognized argument --fast; did you mean '--set'?; see spark-nas search --help",
     ),
+    "misspelt flag": (
+        ["search", "{tmp}/good.yaml", "--ouput", "{tmp}/runs"],
+        "unrecognized argument --ouput; did you mean '--output'?; see spark-nas search --help",
+    ),
+    "unknown word": (["plan", "{tmp}/good.yaml", "more"], "unrecognized arguments: more; see spark-nas plan --help"),
     "no output": (["search", "{tmp}/good.yaml"], "the following arguments are required: --output"),
     "no such command": (["serach"], "argument COMMAND: invalid choice: 'serach' (choose from"),
     "number that is none": (["report", "{tmp}/runs/good", "--top", "ten"], "argument --top: invalid int value: 'ten'"),

@@ -196,7 +196,8 @@ def test_an_experiment_of_another_version_has_a_status(run: Path, command: Comma
     record = json.loads((run / "run.json").read_text())
     record["experiment"]["scheduler"] = {"name": "of the future"}
     (run / "run.json").write_text(json.dumps(record))
-    assert "stopped" == told(command, run)["state"]
+    assert "unclear" == told(command, run)["state"]
+    assert "its experiment cannot be read here, so whether it is finished is not known" in command("status", run).out
 
 
 @pytest.mark.parametrize("name", ["status", "compact"])
