@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from spark_nas.report.leaderboard import as_text, leaderboard
-from spark_nas.report.view import RunView, duration
+from spark_nas.report.view import RunView, duration, total_jobs
 
 _PAUSE = 0.5
 """Seconds between two redrawings: each is a message to the browser."""
@@ -33,7 +33,7 @@ class NotebookBar:
     """A bar of jobs with lines below it, in the output of the cell that runs."""
 
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """`total` jobs; None for an endless search, which shows the jobs handed out so far as its total."""
+        """`total` jobs; None for an endless search; the jobs handed out so far where they are more."""
         self._total, self._clock = total, clock
         self._began, self._drawn = clock(), float("-inf")
         self._body = ""
@@ -42,10 +42,10 @@ class NotebookBar:
 
     def show(self, done: int, asked: int, detail: str, lines: Sequence[str]) -> None:
         """New numbers; they are drawn at most twice a second."""
-        total = asked if self._total is None else self._total
+        total, shown = total_jobs(self._total, asked)
         bar = f'<progress value="{done}" max="{max(total, 1)}" style="width: 20em"></progress>'
         passed = duration(self._clock() - self._began)
-        words = [f"{done:,}/{total:,} jobs, {detail}, {passed}", *lines]
+        words = [f"{done:,}/{shown} jobs, {detail}, {passed}", *lines]
         self._body = f'<div style="{_FONT}">{bar} {"<br>".join(html.escape(line) for line in words)}</div>'
         if self._clock() - self._drawn >= _PAUSE:
             self._draw()

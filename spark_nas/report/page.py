@@ -78,8 +78,9 @@ def _figure_section(view: RunView, drawn: Drawn) -> str:
         return _section(drawn.name, drawn.title, f'<p class="note">{caption}</p>')
     height = drawn.figure.layout.height
     body = (
-        f'<figure><div class="plot" id="plot-{drawn.name}" role="img" aria-label="{escape(drawn.title)}" '
-        f'style="min-height:{height}px"></div><figcaption>{caption}</figcaption></figure>'
+        f'<figure><div class="chart"><div class="plot" id="plot-{drawn.name}" role="img" '
+        f'aria-label="{escape(drawn.title)}" style="min-height:{height}px;min-width:{drawn.least_width}px"></div></div>'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
     if drawn.name == "occupancy":
         body += tables.rung_table(view)
@@ -101,6 +102,8 @@ def _leaderboard(view: RunView, top: int) -> str:
         f"The best {shown} of {len(view.trials):,} trials" if shown < len(view.trials) else "All trials that completed"
     )
     note = f"{words}, each by its last result: most {view.unit} first, then loss."
+    if view.objective is not None:
+        note += f" The loss is the {view.loss_name}, the objective of the search."
     return tables.leaderboard_table(view, top) + f'<p class="note">{escape(note)}</p>'
 
 
@@ -117,29 +120,37 @@ def _lead(view: RunView) -> str:
     return " · ".join(words)
 
 
-def _cards(view: RunView, summary: Summary) -> str:
+_SPAN = "from the first job's start to the last one's end"
+
+
+def _best_cards(view: RunView) -> list[tuple[str, str, str, str]]:
+    """The loss, and another measure unless it is the same one."""
     best = incumbent(view.results)
-    cards = []
-    if best is not None:
-        where = f"trial {best.job.trial.trial_id}, after {view.units(best.job.resource)}"
-        cards.append(("main", "best validation loss", f"{best.loss:.4g}", where))
-        if view.metric:
-            words = view.metric.replace("_", " ")
-            cards.append(("main", words, _metric(view.metric, best.metrics[view.metric]), "of the same trial"))
-    else:
-        cards.append(("main", "best validation loss", "none", "no trial completed"))
+    headline = f"best {view.loss_name}" + (" (the objective)" if view.objective is not None else "")
+    if best is None:
+        return [("main", headline, "none", "no trial completed")]
+    where = f"trial {best.job.trial.trial_id}, after {view.units(best.job.resource)}"
+    cards = [("main", headline, f"{best.loss:.4g}", where)]
+    if view.metric and view.metric != f"valid_{view.objective}":
+        value = _metric(view.metric, best.metrics[view.metric])
+        cards.append(("main", view.metric_name(view.metric), value, "of the same trial"))
+    return cards
+
+
+def _cards(view: RunView, summary: Summary) -> str:
+    cards = _best_cards(view)
     for name, value in (view.retrained or {}).items():
         if "accuracy" in name or "perplexity" in name or len(view.retrained or {}) == 1:
             cards.append(("main", name.replace("_", " "), _metric(name, value), "winner retrained from scratch"))
     full = f"as many as {summary.spent / view.max_resource:,.1f} full trainings" if view.max_resource else ""
-    first = f"first full model after {duration(summary.first_full)}" if summary.first_full is not None else ""
+    first = f"; first full model after {duration(summary.first_full)}" if summary.first_full is not None else ""
     paused = f", and {duration(summary.paused)} paused" if summary.paused else ""
     failed = f"{summary.failed:,} failed, {duration(summary.lost)} lost" if summary.failed else "none failed"
     cards += [
         ("", "trials", number(summary.trials), _reached(view)),
         ("", "jobs", number(summary.jobs), failed),
         ("", f"{view.unit} trained", number(summary.spent), full),
-        ("", "wall time", duration(summary.wall), first + paused),
+        ("", "wall time", duration(summary.wall), _SPAN + first + paused),
         ("", "worker use", f"{summary.use:.0%}", f"of {summary.workers} at once, {duration(summary.busy)} in jobs"),
     ]
     items = "".join(

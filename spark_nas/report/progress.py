@@ -13,13 +13,13 @@ from typing import IO
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
 from spark_nas.report.leaderboard import order
 from spark_nas.report.notebook import NotebookBar, in_notebook
-from spark_nas.report.view import duration
+from spark_nas.report.view import duration, total_jobs
 from spark_nas.search.records import Job, JobKey, Result
 
 _SILENCE = 30.0
@@ -46,7 +46,10 @@ class Progress:
         unit: str = "epochs",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`total_jobs` is what the scheduler plans, None where it has no end; `stream` defaults to standard output."""
+        """`total_jobs` is what the scheduler plans or expects, None where it has no end.
+
+        `stream` defaults to standard output.
+        """
         self._console = Console(file=stream)
         self._total, self._unit, self._clock = total_jobs, unit, clock
         self._flying: dict[JobKey, Job] = {}
@@ -99,7 +102,9 @@ class Progress:
 
     def status(self) -> str:
         """Where the search stands, on one line."""
-        jobs = f"{self._done:,}" + (f"/{self._total:,}" if self._total is not None else "")
+        jobs = f"{self._done:,}"
+        if self._total is not None:
+            jobs += f"/{total_jobs(self._total, self._done + len(self._flying))[1]}"
         parts = [f"{jobs} jobs", f"{self._spent:,} {self._unit}", f"{self._failed:,} failed"]
         if self._flying:
             parts.insert(1, f"{len(self._flying)} in flight")
@@ -142,20 +147,22 @@ class _LiveBars:
     """A bar of jobs with two lines below it, redrawn in place four times a second."""
 
     def __init__(self, console: Console, total: int | None) -> None:
-        self._endless = total is None
+        self._total = total
         self._bars = Bars(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(),
+            TextColumn("{task.fields[jobs]}", style="progress.download", markup=False), TimeElapsedColumn(),
             TextColumn("{task.fields[detail]}", markup=False), console=console,
         )  # fmt: skip
-        self._task: TaskID = self._bars.add_task("search", total=total, detail="")
+        self._task: TaskID = self._bars.add_task("search", total=total, jobs="", detail="")
         self._lines: list[str] = []
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4)
         self._live.start()
 
     def show(self, done: int, asked: int, detail: str, lines: list[str]) -> None:
-        """New numbers; an endless search shows the jobs handed out so far as its total."""
+        """New numbers; the total is the jobs handed out so far where that is more than planned, or nothing was."""
         self._lines = lines
-        self._bars.update(self._task, completed=done, total=asked if self._endless else None, detail=detail)
+        total, words = total_jobs(self._total, asked)
+        self._bars.update(self._task, completed=done, total=total, jobs=f"{done:,}/{words}", detail=detail)
 
     def stop(self) -> None:
         """Draw once more and leave it standing."""

@@ -31,6 +31,8 @@ class Drawn:
     """Says what is shown and what is left out; plain text."""
     figure: go.Figure | None
     """None when there is nothing to draw; the caption then says why."""
+    least_width: int = 640
+    """Pixels below which its words would be printed over each other; on a narrower page it scrolls."""
 
 
 def level_colours(levels: Sequence[int]) -> dict[int, str]:

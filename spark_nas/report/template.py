@@ -53,7 +53,7 @@ h2 { margin: 0 0 8px; font-size: 20px; } h3 { margin: 18px 0 6px; font-size: 16p
 figure { margin: 0; }
 figcaption, .note { padding-top: 6px; color: var(--faint); font-size: 14px; margin: 4px 0 0;
   max-width: 110ch; }
-.plot { width: 100%; }
+.chart { overflow-x: auto; } .plot { width: 100%; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(235px, 1fr)); gap: 12px;
   margin: 18px 0 0; padding: 0; }
 .card { background: white; border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
@@ -79,7 +79,9 @@ pre { background: #f3f5f7; border: 1px solid var(--line); border-radius: 6px; pa
 .drawing { overflow-x: auto; } .drawing svg { display: block; margin: 0 auto; max-width: 100%; height: auto; }
 details summary { cursor: pointer; color: var(--accent); }
 footer { color: var(--faint); font-size: 13px; padding-bottom: 30px; }
-@media (max-width: 800px) { .columns { grid-template-columns: 1fr; } }
+@media (max-width: 800px) { .columns { grid-template-columns: minmax(0, 1fr); } }
+@media (max-width: 700px) { .modebar { display: none !important; }
+  header, main, footer, nav ul { padding-inline: 12px; } section { padding-inline: 14px; } }
 @media print { nav, .skip { display: none; } section { break-inside: avoid; } body { background: white; } }
 """
 
@@ -89,6 +91,8 @@ document.querySelectorAll("script[data-figure]").forEach(function (source) {
   var name = source.dataset.figure, figure = JSON.parse(source.textContent);
   var options = {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
                  toImageButtonOptions: {format: "svg", filename: name}};
+  // A finger scrolls the chart where it does not fit; it would zoom.
+  if (window.matchMedia("(max-width: 700px)").matches) { figure.layout.dragmode = false; }
   Plotly.newPlot("plot-" + name, figure.data, figure.layout, options).then(function () {
     document.getElementById("plot-" + name).dataset.drawn = "yes";
   });

@@ -51,6 +51,30 @@ class RunView:
         return max((result.job.resource for result in self.results if result.usable), default=0)
 
     @cached_property
+    def objective(self) -> str | None:
+        """What the loss is, where the record says so: the `error` or the `loss`, a cross-entropy, of training."""
+        for part in ("identity", "experiment"):
+            section = self.record.get(part)
+            evaluator = section.get("evaluator") if isinstance(section, Mapping) else None
+            options = evaluator if isinstance(evaluator, Mapping) else {"name": evaluator}
+            if options.get("name") == "training":
+                chosen = str(options.get("objective", "error"))
+                return chosen if chosen in _MEASURES else None
+        return None
+
+    @cached_property
+    def loss_name(self) -> str:
+        """The loss in words: `validation error`, `validation cross-entropy`, or `validation loss` of whatever kind."""
+        return f"validation {_MEASURES.get(self.objective or '', 'loss')}"
+
+    def metric_name(self, metric: str) -> str:
+        """A metric in words; cross-entropy by its name, where it could be taken for the loss."""
+        split, _, measure = metric.rpartition("_")
+        if self.objective is not None and split == "valid" and measure in _MEASURES:
+            return f"validation {_MEASURES[measure]}"
+        return metric.replace("_", " ")
+
+    @cached_property
     def metric(self) -> str | None:
         """The metric shown next to the loss: an accuracy or validation measure, else the first that all rows know."""
         usable = [result for result in self.results if result.usable]
@@ -105,6 +129,10 @@ class RunView:
     def spans(self) -> Sequence[tuple[float, float]]:
         """When each row's job began and ended, by `clock`, in the order of `results`."""
         return [self.clock.span(result) for result in self.results]
+
+
+_MEASURES = {"error": "error", "loss": "cross-entropy"}
+"""The objectives of the evaluator `training`, in words."""
 
 
 def _interest(metric: str) -> tuple[int, str]:
@@ -174,6 +202,18 @@ def time_unit(seconds: float) -> tuple[str, float]:
     if seconds < 180:
         return "s", 1.0
     return ("min", 60.0) if seconds < 3 * 3600 else ("h", 3600.0)
+
+
+def total_jobs(planned: int | None, asked: int) -> tuple[int, str]:
+    """How many jobs there will be, also in words: as planned (it may be an estimate), or the more that were asked for.
+
+    >>> total_jobs(17, 18), total_jobs(1700, 18), total_jobs(None, 18)
+    ((18, '18+'), (1700, '1,700'), (18, '18'))
+    """
+    if planned is None or asked <= planned:
+        total = asked if planned is None else planned
+        return total, f"{total:,}"
+    return asked, f"{asked:,}+"
 
 
 def number(value: float) -> str:

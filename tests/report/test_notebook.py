@@ -80,6 +80,14 @@ def test_the_bar_is_drawn_at_most_twice_a_second_and_at_the_end(kernel: Interact
     ]
 
 
+def test_more_jobs_than_expected_are_the_total_of_the_bar(kernel: InteractiveShell):
+    with capture_output() as shown:
+        NotebookBar(17).show(17, 18, "", [])
+    page = shown.outputs[0].data["text/html"]
+    assert '<progress value="17" max="18"' in page
+    assert "17/18+ jobs" in page
+
+
 def test_no_text_of_a_run_becomes_markup(kernel: InteractiveShell, make_run: MakeRun):
     with capture_output() as shown:
         bar = NotebookBar(3)

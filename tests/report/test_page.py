@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from spark_nas.report import page as report_page
+from spark_nas.report.figures import recipes
 from spark_nas.report.page import render
 from spark_nas.report.view import RunView
 
@@ -77,6 +81,89 @@ def test_the_retrained_winner_is_a_headline(make_run: Callable[..., RunView]):
     assert "97.78%" in page
 
 
+TRAINING = {"name": "training"}
+DARTS_LIKE = {f"block {i} convolution of the cell": {"float": [0.1, 1.0 + i]} for i in range(8)}
+
+
+def tiles(page: str) -> dict[str, str]:
+    """The small print of each headline number, by its name."""
+    return dict(re.findall(r"<dt>(.*?)</dt>.*?<div class=\"detail\">(.*?)</div>", page))
+
+
+def measured(view: RunView, **record: object) -> RunView:
+    """The run with the evaluator's usual metrics, and with this added to its record."""
+    rows = [replace(r, metrics={"valid_loss": 0.3, "valid_error": 0.1}) for r in view.results]
+    return replace(view, results=rows, record={**view.record, **record})
+
+
+@pytest.mark.parametrize(
+    ("record", "names"),
+    [
+        (
+            {"experiment": {"evaluator": TRAINING}},
+            ["best validation error (the objective)", "validation cross-entropy"],
+        ),
+        (
+            {"identity": {"evaluator": {**TRAINING, "objective": "loss"}}, "experiment": {"evaluator": TRAINING}},
+            ["best validation cross-entropy (the objective)", "trials"],
+        ),
+        (
+            {"experiment": {"evaluator": "training"}},
+            ["best validation error (the objective)", "validation cross-entropy"],
+        ),
+        (
+            {"experiment": {"evaluator": {**TRAINING, "objective": ["unheard of"]}}},
+            ["best validation loss", "valid loss"],
+        ),
+        ({"experiment": {"evaluator": {"name": "tabular"}}}, ["best validation loss", "valid loss"]),
+        ({}, ["best validation loss", "valid loss"]),
+    ],
+    ids=[
+        "error by default",
+        "cross-entropy, once",
+        "only a name",
+        "another objective",
+        "another evaluator",
+        "no word of it",
+    ],
+)
+def test_the_best_loss_is_called_by_what_it_measures(
+    make_run: Callable[..., RunView], record: dict[str, Any], names: list[str]
+):
+    page = render(measured(make_run(20, max_resource=8), **record))
+    assert names == list(tiles(page))[:2]
+    axis = names[0].removeprefix("best ").removesuffix(" (the objective)")
+    assert f'"text":"{axis}"' in page
+    assert f'"text":"{axis}, best so far"' in page
+    assert ("the objective of the search" in page) == ("objective" in names[0])
+
+
+def test_the_best_loss_of_no_trial_has_its_name_too(make_run: Callable[..., RunView]):
+    page = render(RunView("r", {"experiment": {"evaluator": TRAINING}}, []))
+    assert tiles(page)["best validation error (the objective)"] == "no trial completed"
+
+
+def test_the_wall_time_says_from_when_to_when(make_run: Callable[..., RunView]):
+    detail = tiles(render(make_run(20, max_resource=8)))["wall time"]
+    assert detail.startswith("from the first job&#x27;s start to the last one&#x27;s end; first full model after ")
+
+
+def test_long_titles_of_axes_are_tilted_and_whole_or_named_below(make_run: Callable[..., RunView]):
+    drawn = recipes.draw(make_run(64, recipe=DARTS_LIKE))
+    titles = [note for note in drawn.figure.layout.annotations if note.text.startswith("<b>")]
+    assert {-20} == {note.textangle for note in titles}
+    assert [f"<b>{name}</b>" for name in DARTS_LIKE] == [note.text for note in titles[:8]]
+    assert "cut above" not in drawn.caption
+    word = "a" * 60
+    drawn = recipes.draw(make_run(64, recipe={word: {"float": [0.1, 1.0]}}))
+    assert f"cut above: {word}." in drawn.caption
+
+
+def test_short_titles_of_axes_stay_level(make_run: Callable[..., RunView]):
+    drawn = recipes.draw(make_run(64, recipe={"rate": {"float": [0.1, 1.0]}}))
+    assert {None} == {note.textangle for note in drawn.figure.layout.annotations}
+
+
 def hostile(view: RunView) -> RunView:
     first, *rest = view.results
     trial = replace(first.job.trial, recipe={**first.job.trial.recipe, "activation": HOSTILE, HOSTILE: 1})
@@ -102,7 +189,7 @@ def browser():
     return name
 
 
-def opened(browser: str, tmp_path: Path, page: str) -> tuple[str, str]:
+def opened(browser: str, tmp_path: Path, page: str, size: str = "1400,5000") -> tuple[str, str]:
     """The page's document after its scripts ran, and what it said on the console."""
     (tmp_path / "report.html").write_text(page, encoding="utf-8")
     flags = [
@@ -115,7 +202,7 @@ def opened(browser: str, tmp_path: Path, page: str) -> tuple[str, str]:
         "--dump-dom",
         "--disable-background-networking",
         "--disable-component-update",
-        "--window-size=1400,5000",
+        f"--window-size={size}",
         "--virtual-time-budget=10000",
         "--enable-logging=stderr",
     ]
@@ -143,3 +230,49 @@ def test_hostile_text_does_not_run_in_a_browser(make_run: Callable[..., RunView]
     assert "<title>owned" not in document
     assert console == ""
     assert len(re.findall(r'data-drawn="yes"', document)) == len(FIGURES)
+
+
+RULER = """
+setTimeout(function () {
+  var root = document.documentElement, boxes = {}, bars = 0;
+  document.querySelectorAll(".chart").forEach(function (chart) {
+    boxes[chart.firstElementChild.id] = [chart.firstElementChild.scrollWidth, chart.clientWidth];
+  });
+  document.querySelectorAll(".modebar").forEach(function (bar) { bars += bar.getClientRects().length; });
+  root.dataset.ruler = JSON.stringify({page: root.scrollWidth, window: window.innerWidth, bars: bars,
+    drag: document.getElementById("plot-curves")._fullLayout.dragmode, charts: boxes});
+}, 3000);
+"""
+
+
+def laid_out(browser: str, tmp_path: Path, view: RunView, monkeypatch: pytest.MonkeyPatch, width: int):
+    """What a browser with a window of this width makes of the page, in pixels."""
+    monkeypatch.setattr(report_page, "SCRIPT", report_page.SCRIPT + RULER)
+    document, console = opened(browser, tmp_path, render(view), f"{width},2600")
+    assert console == ""
+    found = re.search(r'data-ruler="(.*?)"', document)
+    assert found is not None
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.mark.slow
+def test_on_a_telephone_the_charts_scroll_and_the_page_does_not(
+    make_run: Callable[..., RunView], browser: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sizes = laid_out(browser, tmp_path, make_run(100, choices=True), monkeypatch, 420)
+    assert sizes["window"] <= 500
+    assert sizes["page"] <= sizes["window"]
+    assert (sizes["bars"], sizes["drag"]) == (0, False)
+    assert set(sizes["charts"]) == {f"plot-{name}" for name in FIGURES}
+    assert all(least >= 640 and shown < sizes["window"] for least, shown in sizes["charts"].values())
+
+
+@pytest.mark.slow
+def test_on_a_desk_nothing_scrolls_sideways(
+    make_run: Callable[..., RunView], browser: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sizes = laid_out(browser, tmp_path, make_run(100, choices=True), monkeypatch, 1280)
+    assert sizes["page"] <= sizes["window"]
+    assert sizes["bars"] > 0
+    assert sizes["drag"] == "zoom"
+    assert all(inner <= shown for inner, shown in sizes["charts"].values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +13,7 @@ from spark_nas.report.progress import Progress
 from spark_nas.report.view import RunView
 
 
-def watched(make_run: Callable[..., RunView], tick: float = 0.0, **options: int | float):
+def watched(make_run: Callable[..., RunView], tick: float = 0.0, **options: int | float | None):
     """A run and its log, on a clock that moves by `tick` seconds each time it is looked at."""
     stream = io.StringIO()
     total = options.pop("total", None)
@@ -73,6 +74,30 @@ def test_a_terminal_shows_bars_the_incumbent_and_the_rungs(
     assert "\x1b[" in shown
     assert "best loss" in shown
     assert "jobs done by rung" in shown
+
+
+def test_more_jobs_than_expected_are_the_total(make_run: Callable[..., RunView]):
+    results = make_run(64).results
+    progress = Progress(total_jobs=2, stream=io.StringIO(), clock=lambda: 0.0)
+    progress.on_asked([results[0].job, results[1].job])
+    assert "0/2 jobs" == progress.status().split(",")[0]
+    progress.on_asked([results[2].job])
+    assert "0/3+ jobs" == progress.status().split(",")[0]
+    for result in results[:3]:
+        progress.on_result(result)
+    assert "3/3+ jobs" == progress.status().split(",")[0]
+
+
+@pytest.mark.parametrize(("total", "words"), [(3, "{0}/{0}+"), (None, "{0}/{0}"), (1000, "{0}/1,000")])
+def test_a_bar_on_a_terminal_never_exceeds_its_total(
+    make_run: Callable[..., RunView], monkeypatch: pytest.MonkeyPatch, total: int | None, words: str
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "150")
+    view, shown = watched(make_run, trials=64, total=total)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    counts = re.findall(r"([\d,]+/[\d,]+\+?) +\d:\d\d:\d\d", plain)
+    assert words.format(len(view.results)) == counts[-1]
 
 
 def test_a_search_without_a_result_has_a_status():

@@ -57,7 +57,7 @@ def draw(view: RunView) -> Drawn:
     figure.update_layout(base(430, legend_title_text="rung with "))
     first = min(int(x) for samples in lines.values() for x, _, _ in samples if x is not None)
     figure.update_xaxes(axis(f"{view.unit} of training", **resource_scale(sorted({first, *view.levels}))))
-    figure.update_yaxes(axis("validation loss", **loss_scale(losses)))
+    figure.update_yaxes(axis(view.loss_name, **loss_scale(losses)))
     return Drawn(name, title, _caption(view, len(shown)), figure)
 
 

@@ -41,7 +41,7 @@ def draw(view: RunView) -> Drawn:
     figure.update_xaxes(axis(f"wall time ({unit})", rangemode="tozero"), row=1, col=1)
     figure.update_xaxes(axis(f"{view.unit} trained by all workers", rangemode="tozero", tickformat=",d"), row=1, col=2)
     figure.update_yaxes(axis("", **loss_scale(shown)))
-    figure.update_yaxes(title_text="validation loss, best so far", row=1, col=1)
+    figure.update_yaxes(title_text=f"{view.loss_name}, best so far", row=1, col=1)
     return Drawn(name, title, _caption(view, len(levels), len(usable_levels)), figure)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from plotly.colors import sample_colorscale, sequential  # type: ignore[import-untyped]
@@ -16,8 +17,15 @@ from spark_nas.report.view import RunView, number
 _MOST_AXES = 8
 _MOST_LINES = 1000
 _BINS = 10
-_PIXELS = 1020
-"""Between the first axis and the last, on a page of usual width."""
+_LEFT, _RIGHT = 50, 90
+_ROOM = 100
+"""Pixels between two axes, at least."""
+_LETTER = 7.5
+"""Pixels that a letter of a title takes."""
+_TILT = -20
+"""Degrees: titles that stand side by side no longer touch, and lie 34 pixels apart."""
+_LONGEST = 40
+"""Letters of a title."""
 _HIGHLIGHT = "#d55e00"
 
 
@@ -43,18 +51,22 @@ def draw(view: RunView) -> Drawn:
     if best is not None:
         row = list(view.trials).index(best.job.trial.trial_id)
         _line(figure, view, axes, [row], _HIGHLIGHT, 3.5, 1.0, f"incumbent: trial {best.job.trial.trial_id}")
-    _furniture(figure, axes)
+    width = max(Drawn.least_width, _LEFT + _RIGHT + _ROOM * (len(axes) - 1))
+    titles = _titles(axes, (width - _LEFT - _RIGHT) / max(1, len(axes) - 1))
+    _furniture(figure, axes, titles)
+    top = 40 + (titles.angle != 0) * round(0.36 * _LETTER * max(map(len, titles.words)))
     figure.update_layout(
         base(
-            460,
-            margin={"l": 50, "r": 90, "t": 75, "b": 30},
+            410 + top,
+            margin={"l": _LEFT, "r": _RIGHT, "t": top, "b": 55},
             xaxis={"visible": False, "range": [-0.15, len(axes) - 1 + 0.35], "fixedrange": True},
             yaxis={"visible": False, "range": [OFF - 0.07, 1.06], "fixedrange": True},
             hovermode="closest",
         )
     )
-    figure.update_layout(legend={"y": 1.11})
-    return Drawn(name, title, _caption(view, len(order), left_out), figure)
+    figure.update_layout(legend={"y": 0, "yanchor": "top"})
+    cut = [entry.name for entry, words in zip(axes, titles.words, strict=True) if words != entry.name]
+    return Drawn(name, title, _caption(view, len(order), left_out, cut), figure, width)
 
 
 def _lines(figure: go.Figure, view: RunView, axes: Sequence[Dimension], order: Sequence[int]) -> None:
@@ -112,18 +124,37 @@ def _colour_bar(figure: go.Figure, losses: Sequence[float], colours: Sequence[st
     )  # fmt: skip
 
 
-def _furniture(figure: go.Figure, axes: Sequence[Dimension]) -> None:
-    room = _PIXELS / max(1, len(axes) - 1)
-    for place, entry in enumerate(axes):
+class _Titles(NamedTuple):
+    words: Sequence[str]
+    angle: int
+    room: float
+    """Pixels between two axes."""
+
+
+def _titles(axes: Sequence[Dimension], room: float) -> _Titles:
+    """Level where each fits beside its neighbours, else tilted and cut where the figure ends."""
+    lengths = [_LETTER * len(entry.name) for entry in axes]
+    if max(lengths) < room and lengths[0] < 2 * _LEFT:
+        return _Titles([entry.name for entry in axes], 0, room)
+    spaces = [room * (len(axes) - 1 - place) + _RIGHT for place in range(len(axes))]
+    return _Titles(
+        [_cut(entry.name, min(_LONGEST, space / _LETTER)) for entry, space in zip(axes, spaces, strict=True)],
+        _TILT,
+        room,
+    )
+
+
+def _furniture(figure: go.Figure, axes: Sequence[Dimension], titles: _Titles) -> None:
+    tilted = {"textangle": titles.angle, "xanchor": "left", "xshift": -4} if titles.angle else {}
+    for place, (entry, name) in enumerate(zip(axes, titles.words, strict=True)):
         figure.add_shape(type="line", x0=place, x1=place, y0=0, y1=1, line={"color": INK, "width": 1.2})
-        name = _cut(entry.name, room / 7.8)
         figure.add_annotation(
             x=place, y=1.03, text=f"<b>{text(name)}</b>", showarrow=False, yanchor="bottom", font={"size": 12},
-            hovertext=text(entry.name),
+            hovertext=text(entry.name), **tilted,
         )  # fmt: skip
         ticks = [*entry.ticks, *([(OFF, entry.off)] if entry.has_off else [])]
         for spot, words in ticks:
-            short = _cut(words, room / 8)
+            short = _cut(words, titles.room / 8)
             figure.add_annotation(
                 x=place, y=spot, text=text(short), showarrow=False, xanchor="left", xshift=4, borderpad=1,
                 font={"size": 11, "color": INK if spot >= 0 else FAINT}, bgcolor="rgba(255,255,255,0.78)",
@@ -134,7 +165,7 @@ def _cut(words: str, most: float) -> str:
     return words if len(words) <= max(6, most) else words[: max(6, int(most)) - 1] + "…"
 
 
-def _caption(view: RunView, shown: int, left_out: Sequence[str]) -> str:
+def _caption(view: RunView, shown: int, left_out: Sequence[str], cut: Sequence[str]) -> str:
     words = (
         "A line is one trial; its colour is the rank of its last loss in tenths, dark blue the best. Losses after "
         f"different numbers of {view.unit} are ranked together here, so see how far a trial went on its own axis."
@@ -143,4 +174,6 @@ def _caption(view: RunView, shown: int, left_out: Sequence[str]) -> str:
         words += f" {shown:,} of {len(view.trials):,} trials are shown, evenly over the losses."
     if left_out:
         words += f" Left out, as least related to the loss: {', '.join(left_out)}."
+    if cut:
+        words += f" Names that are cut above: {', '.join(cut)}."
     return words
