@@ -34,7 +34,8 @@ def test_every_package_is_exact_and_within_the_constraints_that_the_first_line_n
     named = re.search(r" {6}constraints: (\S+)$", file.read_text().splitlines()[0])
     assert named is not None
     shipped, limits = requirements(file), requirements(REPOSITORY / named[1])
-    assert {"pyspark", "numpy", "pyarrow", "pandas"} == shipped.keys()
+    # A newer dateutil than the constraints admit would be what pandas brings where nothing says otherwise.
+    assert {"pyspark", "numpy", "pyarrow", "pandas"} == shipped.keys() - {"python-dateutil"}
     assert [] == [name for name, bound in shipped.items() if not bound.startswith("==")]
     assert [] == [name for name, bound in shipped.items() if not admits(limits[name], bound.removeprefix("=="))]
 
