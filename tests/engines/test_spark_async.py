@@ -70,10 +70,12 @@ def test_close_cancels_what_flies(spark: SparkSession, channel: Literal["on", "o
     engine = SparkAsync(slots=1, channel=channel).build(Probe(), None, spark)
     engine.submit([job(0, what="forever")])
     tracker = spark.sparkContext.statusTracker()
-    deadline = time.monotonic() + 20
-    while not tracker.getActiveJobsIds() and time.monotonic() < deadline:
+    # Looked at once a turn: between the job that warms a session and the next one none is active.
+    deadline, active = time.monotonic() + 120, []
+    while not active and time.monotonic() < deadline:
+        active = tracker.getActiveJobsIds()
         time.sleep(0.05)
-    assert tracker.getActiveJobsIds()
+    assert active
     engine.close()
     assert not tracker.getActiveJobsIds()
 
