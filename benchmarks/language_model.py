@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=128, help="units of the searched cell (the paper: 850)")
     parser.add_argument("--epochs", type=int, default=4, help="of the supernet, and of each training from scratch")
     parser.add_argument("--candidates", type=int, default=100, help="architectures scored with shared weights")
+    parser.add_argument("--search-norm", action="store_true", help="the supernet with its batch norms, as released")
     arguments = parser.parse_args()
     started = time.perf_counter()
     results = searched(arguments)
@@ -104,7 +105,7 @@ def searched(arguments: argparse.Namespace) -> list[Result]:
     """All results of the one-shot search, each job with one thread."""
     experiment = {
         "name": "language-model",
-        "space": {"name": "darts_rnn", "hidden": arguments.hidden, "search_norm": False, **DROPOUTS},
+        "space": {"name": "darts_rnn", "hidden": arguments.hidden, "search_norm": arguments.search_norm, **DROPOUTS},
         "scheduler": {
             "name": "one_shot",
             "supernets": {"name": "full_training", "trials": 1, "max_resource": arguments.epochs},

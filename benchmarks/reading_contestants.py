@@ -211,9 +211,9 @@ def mosaic_two_workers(place: str) -> Iterator[Epoch]:
 
 def _let_torchvision_be_imported() -> None:
     """Mosaic imports torchvision, whose binary part does not load beside a torch for CPUs; reading does not need it."""
-    import torch
+    from torch import library as operators
 
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = operators.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     globals()["_kept"] = library  # its definitions live as long as it does

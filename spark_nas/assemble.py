@@ -91,9 +91,9 @@ def load_experiment(file: str | Path, overrides: Sequence[str] = ()) -> Experime
     return _checked(load(file, COMPONENTS, overrides))
 
 
-def parse_experiment(raw: Mapping[str, Any], file: str = "<experiment>") -> Experiment:
-    """The same from a mapping, for programs and notebooks."""
-    return _checked(parse(raw, COMPONENTS, file))
+def parse_experiment(raw: Mapping[str, Any], file: str = "<experiment>", folders: Sequence[Path] = ()) -> Experiment:
+    """The same from a mapping, for programs and notebooks; `folders` as `config.parse` has them."""
+    return _checked(parse(raw, COMPONENTS, file, folders))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,11 +32,8 @@ class Checker:
 
     file: str
     components: Components = field(default_factory=dict)
-
-    @property
-    def folder(self) -> Path:
-        """In which the file lies."""
-        return Path(self.file).resolve().parent
+    folders: Sequence[Path] = ()
+    """Where modules of the user's own may be found that are not on Python's path (`own_modules`)."""
 
     def build(self, cls: type[Any], section: object, path: str) -> Any:
         """An options dataclass from a mapping, its own checks located in the file."""
@@ -72,11 +69,12 @@ class Checker:
             raise ConfigError(self.file, f"{path}.name", name, f"{remedy}; {known}")
         options = {key: v for key, v in value.items() if key != "name"}
         try:
-            cls = component_class(name, (self.folder, Path.cwd())) if own else component_class(names[name])
+            cls = component_class(name, self.folders) if own else component_class(names[name])
         except ModuleNotFoundError as error:
             remedy = f"needs the package {error.name!r}; install it"
             if own and error.name == name.partition(":")[0].partition(".")[0]:
-                remedy = f"no module {error.name!r} on Python's path, beside the experiment file or in this folder"
+                where = ["on Python's path", *(f"in {folder}" for folder in dict.fromkeys(self.folders))]
+                remedy = f"no module {error.name!r} {', or '.join(where)}"
             raise ConfigError(self.file, f"{path}.name", name, remedy) from error
         except OptionError as error:
             raise ConfigError(self.file, f"{path}.name", name, error.remedy) from error

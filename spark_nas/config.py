@@ -110,12 +110,18 @@ def load(file: str | Path, components: Components, overrides: Sequence[str] = ()
     raw = read(file)
     for override in overrides:
         _override(raw, override, file)
-    return parse(raw, components, file)
+    return parse(raw, components, file, (Path(file).resolve().parent, Path.cwd()))
 
 
-def parse(raw: Mapping[str, Any], components: Components, file: str = "<experiment>") -> Experiment:
-    """Check a mapping that came from YAML or from a program."""
-    checker = Checker(file, components)
+def parse(
+    raw: Mapping[str, Any], components: Components, file: str = "<experiment>", folders: Sequence[Path] = ()
+) -> Experiment:
+    """Check a mapping that came from YAML or from a program.
+
+    `folders` are where its modules are looked for besides Python's path: none for what came from a store, lest whoever
+    writes there choose a file of this machine to be run.
+    """
+    checker = Checker(file, components, folders)
     known = [*_PLAIN, *components, "recipe", *_SECTIONS]
     for key in raw:
         if key not in known:

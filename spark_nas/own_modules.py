@@ -1,7 +1,8 @@
 """Modules of the user's own, for components that are named `module:Class` and not installed anywhere.
 
-They are found beside the experiment file and in the working folder, as Python finds what lies beside a script.
-Executors have neither folder, so such modules travel by value with what is pickled of them (`engines.worker.Payload`).
+They are found beside the experiment file and in the working folder, as Python finds what lies beside a script; by a
+command that reads a run from a store, in the working folder, and only where it trains. Executors have neither folder,
+so such modules travel by value with what is pickled of them (`engines.worker.Payload`).
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pyspark
 
+from tests.processes import end
+
 _HOST = "127.0.0.1"
 _READY_SECONDS = 180
 _MASTER = re.compile(rf"Starting Spark master at (spark://{re.escape(_HOST)}:[1-9]\d*)\s")
@@ -99,17 +101,8 @@ def _start(running: ExitStack, log: Path, what: str, options: list[str]) -> subp
     command = [f"{environment['SPARK_HOME']}/bin/spark-class", f"org.apache.spark.deploy.{what}", *options]
     output = running.enter_context(log.open("wb"))
     process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    running.callback(_end, process)
+    running.callback(end, process)
     return process
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _page(address: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyspark
 
 from tests.cluster import spark_environment
+from tests.processes import end
 
 _CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 _STARTED = re.compile(r"Spark Connect server started at: (\S+):(\d+)")
@@ -67,12 +68,7 @@ def connect_server(
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGCONT)  # for a test that stopped it
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from spark_nas.object_store import StorageOptions
 from tests.ports import reserved_port
+from tests.processes import end
 
 _READY_SECONDS = 60
 
@@ -61,16 +62,7 @@ def s3_endpoint(*, authenticating: bool = False) -> Iterator[S3]:
             _until_ready(process, s3)
             yield s3
         finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+            end(process)
 
 
 def _until_ready(process: subprocess.Popen[bytes], s3: S3) -> None:

@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from spark_nas import own_modules
-from spark_nas.assemble import load_experiment, parse_experiment
+from spark_nas.assemble import load_experiment
+from spark_nas.commands.runs import Run
+from spark_nas.commands.standing import standing
 from spark_nas.engines.limits import Limits
 from spark_nas.engines.worker import Payload
 from spark_nas.errors import ConfigError
+from spark_nas.storage.files import LocalFiles
+from spark_nas.storage.record import begin
 
 OWN = """
 from dataclasses import dataclass
@@ -55,9 +60,27 @@ def test_it_is_found_beside_the_experiment_file(own: str, tmp_path: Path) -> Non
 
 
 def test_it_is_found_in_the_working_folder(own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "mine.yaml").rename(elsewhere / "mine.yaml")
     monkeypatch.chdir(tmp_path)
-    raw = {"space": f"{own}:Own", "scheduler": "hyperband", "evaluator": "synthetic"}
-    assert 2 == parse_experiment(raw | {"scheduler": {"name": "hyperband", "max_resource": 3}}).space.width
+    assert 3 == load_experiment(str(elsewhere / "mine.yaml"), []).space.width
+
+
+def test_what_came_from_a_store_chooses_no_file_of_this_machine(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record may name any file and any module; only who trains a run looks beside Python's path, in one folder."""
+    monkeypatch.chdir(tmp_path)
+    raw = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    record = {"run_id": "run", "experiment": raw, "file": str(tmp_path / "mine.yaml"), "identity": {"data": None}}
+    record |= {"created_at": "2026-01-02T03:04:05+00:00", "environment": {}, "max_resource": 1}
+    begin(LocalFiles(tmp_path / "run"), record)
+    with pytest.raises(ConfigError, match=f"no module '{own}' on Python's path$"):
+        _ = Run(str(tmp_path / "run")).experiment
+    assert "unclear" == standing(LocalFiles(tmp_path / "run")).state  # type: ignore[union-attr] # there is a run
+    assert own not in sys.modules
+    assert 3 == Run(str(tmp_path / "run"), modules=[tmp_path]).experiment.space.width
 
 
 def test_it_travels_by_value_with_its_neighbours(own: str, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_nas.assemble import Parts, describe
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Retrain, and print what the test split says."""
-    run = Run(arguments.run, arguments.set)
+    run = Run(arguments.run, arguments.set, [Path.cwd()])
     summary = retrain(run, arguments.epochs, arguments.seeds, time_budget=arguments.time_budget, grace=arguments.grace)
     print(
         f"Trial {summary['trial_id']} retrained for {summary['epochs']} epochs with {summary['seeds']} seed(s): "

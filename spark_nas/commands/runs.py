@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from spark_nas.assemble import Parts, assemble, parse_experiment
@@ -31,8 +30,10 @@ def run_files(output: str, run_id: str, storage: StorageOptions | None = None) -
     return open_files(output, storage).below(check_run_id(run_id))
 
 
-def recorded_experiment(record: Mapping[str, Any], raw: Mapping[str, Any] | None = None) -> Experiment:
-    """What was searched, by the record of a run; `raw` instead of the experiment there.
+def recorded_experiment(
+    record: Mapping[str, Any], raw: Mapping[str, Any] | None = None, folders: Sequence[Path] = ()
+) -> Experiment:
+    """What was searched, by the record of a run; `raw` instead of the experiment there, `folders` as in `config.parse`.
 
     A table that its method has read from a file is the one in the record: a run is opened where that file is not, or
     is another one by now.
@@ -41,12 +42,13 @@ def recorded_experiment(record: Mapping[str, Any], raw: Mapping[str, Any] | None
     table = (record.get("identity", {}).get("method") or {}).get("table")
     section = raw.get("method")
     if not (isinstance(table, dict) and table.keys() == {"fixed", "options"} and isinstance(section, dict)):
-        return parse_experiment(raw, record["file"])
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "table.json"
-        file.write_text(json.dumps(table), encoding="utf-8")
-        section = {key: str(file) if key in _TABLES and value else value for key, value in section.items()}
-        return parse_experiment({**raw, "method": section}, record["file"])
+        return parse_experiment(raw, record["file"], folders)
+    return parse_experiment({**raw, "method": with_table(section, table)}, record["file"], folders)
+
+
+def with_table(method: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """A section `method` whose table stands in it, where it named a file."""
+    return {key: table if key in _TABLES and value else value for key, value in method.items()}
 
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
@@ -58,11 +60,12 @@ def add_run_argument(parser: argparse.ArgumentParser) -> None:
 class Run:
     """A run that has begun: its record, its experiment and its rows."""
 
-    def __init__(self, folder: str, settings: Sequence[str] = ()) -> None:
+    def __init__(self, folder: str, settings: Sequence[str] = (), modules: Sequence[Path] = ()) -> None:
         """Open the run in `folder`; `settings` (`storage.KEY=VALUE`) say more about its store than its record does.
 
-        Raises OutputError when there is none.
+        `modules` are folders with modules of the user's own. Raises OutputError when there is no run.
         """
+        self._modules = modules
         self.files: Files = open_store(folder, settings)
         record = read_record(self.files)
         if record is None:
@@ -80,7 +83,7 @@ class Run:
     @cached_property
     def experiment(self) -> Experiment:
         """What was searched. Rows can be read without it: it needs the code of components of the user's own."""
-        return recorded_experiment(self.record, self._raw)
+        return recorded_experiment(self.record, self._raw, self._modules)
 
     def results(self) -> list[Result]:
         """All rows in order."""

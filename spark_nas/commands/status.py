@@ -89,7 +89,8 @@ def state_in_words(status: Status) -> str:
     how = "ended in order" if driver.ended_in_order else "is gone"
     rest = {
         "done": "",
-        "unclear": "; its experiment cannot be read here, so whether it is finished is not known",
+        "unclear": "; its experiment cannot be read here (is a module of its own not on Python's path?), so whether it "
+        "is finished is not known",
     }.get(status.state, "; the command that began the search continues it")
     return f"{status.state}: {driver.holder} {how} (last seen {when(driver.last_seen)}){rest}"
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from spark_nas.assemble import assemble, describe, load_experiment
 from spark_nas.commands.doctor import look_at
-from spark_nas.commands.runs import run_files
+from spark_nas.commands.runs import run_files, with_table
 from spark_nas.composing import takes_session
 from spark_nas.config import Experiment
 from spark_nas.errors import ConfigError, OptionError, OutputError
+from spark_nas.own_modules import travelling
 from spark_nas.platforms import databricks, dataproc, emr, emr_serverless
 from spark_nas.platforms.submission import Submission
 
@@ -32,8 +35,6 @@ _SIZES = (
 """(option and field of `Submission`, type, help)."""
 _ONLY_THERE = ("dbfs:/", "/dbfs/", "/Volumes/")
 """Places that exist on Databricks alone."""
-_READ_HERE = (("method", "latency"), ("method", "resources"), ("evaluator", "path"))
-"""Options, of whatever component has them, that name a local file; its driver reads it again."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,13 +129,18 @@ def _is_here(place: str, platform: str, unchecked: bool) -> bool:
 
 
 def _check_files(experiment: Experiment, unchecked: bool) -> None:
-    """The request has no place for files that options name. Raises ConfigError."""
-    for section, key in _READ_HERE:
-        path = getattr(getattr(experiment, section), key, None)
-        if isinstance(path, str) and "://" not in path and not (unchecked and path.startswith("/")):
-            remedy = "is a file of this machine and does not travel inside the request: start jobs/search.py by "
-            remedy += "spark-submit --files, or give --unchecked and a path that the cluster's machines have too"
-            raise ConfigError(experiment.file, f"{section}.{key}", path, remedy)
+    """The request has no place for modules of the user's own or for the table of a benchmark. Raises ConfigError."""
+    for module in travelling():
+        remedy = (
+            "is a file of this machine, and the driver on the cluster has it not: make a package of it, and put that "
+        )
+        remedy += "into the packed environment or beside the wheel"
+        raise ConfigError(experiment.file, "module", module.__name__, remedy)
+    path = getattr(experiment.evaluator, "path", None)
+    if isinstance(path, str) and "://" not in path and not (unchecked and path.startswith("/")):
+        remedy = "is a file of this machine and does not travel inside the request: start jobs/search.py by "
+        remedy += "spark-submit --files, or give --unchecked and a path that the cluster's machines have too"
+        raise ConfigError(experiment.file, "evaluator.path", path, remedy)
 
 
 def _check_engine(experiment: Experiment) -> None:
@@ -152,12 +158,20 @@ def _check_engine(experiment: Experiment) -> None:
             raise ConfigError(experiment.file, f"engine.spark.{key}", value, "leave it out: the platform says it")
 
 
+def _raw(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as it was written, but for a table of latencies or resources, which travels inside it."""
+    raw, table = dict[str, Any](experiment.raw), getattr(experiment.method, "table", None)
+    if table is not None:
+        raw["method"] = with_table(raw["method"], dataclasses.asdict(table))
+    return raw
+
+
 def _submission(experiment: Experiment, arguments: argparse.Namespace) -> Submission:
     search = [part for part in ("--time-budget", arguments.time_budget) if arguments.time_budget is not None]
     search += ["--keep-checkpoints"] if arguments.keep_checkpoints else []
     sizes = {name: getattr(arguments, name) for name, _, _ in _SIZES}
     return Submission(
-        experiment={"name": experiment.name, **experiment.raw},
+        experiment={"name": experiment.name, **_raw(experiment)},
         output=arguments.output,
         run_id=arguments.run_id,
         attempt=arguments.attempt or datetime.now(UTC).strftime("%Y%m%d-%H%M%S"),

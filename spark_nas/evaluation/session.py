@@ -113,6 +113,8 @@ class Setting:
     def _feed(self) -> Batches:
         dataset, options = self.evaluation.dataset, self.options
         if is_text(dataset):
+            if options.ghost_batch:  # by a recipe, of which the data set is not known where it is checked
+                raise JobError(f"ghost_batch: {options.ghost_batch}: a text's windows are not cut into groups: use 0")
             return TextFeed(dataset, self.device, bptt=options.bptt, variable=options.variable_bptt)
         augmentation = Augmentation(options.crop_padding, options.flip, options.cutout)
         return Feed(dataset, self.device, augmentation, channels_last=self.channels_last)

@@ -82,10 +82,15 @@ class LatencyTable:
             document = json.loads(text)
         except ValueError as error:
             raise OptionError(_KEY, text[:40], f"is not JSON ({error}): {_REMEDY}") from error
-        if not isinstance(document, dict) or document.keys() != {"fixed", "options"}:
-            raise OptionError(_KEY, text[:40], _REMEDY)
+        return LatencyTable.of_mapping(document)
+
+    @staticmethod
+    def of_mapping(document: object) -> LatencyTable:
+        """The table in what a file holds. Raises OptionError for what is none."""
+        if not isinstance(document, Mapping) or document.keys() != {"fixed", "options"}:
+            raise OptionError(_KEY, str(document)[:40], _REMEDY)
         options = document["options"]
-        if not isinstance(options, dict) or not all(isinstance(entries, dict) for entries in options.values()):
+        if not isinstance(options, Mapping) or not all(isinstance(entries, Mapping) for entries in options.values()):
             raise OptionError(_KEY, "options", _REMEDY)
         return LatencyTable(document["fixed"], options)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from spark_nas import own_modules
+from spark_nas.assemble import load_experiment
+from spark_nas.spaces.latency import LatencyTable
 from tests.commands.answers import Command
 from tests.commands.submitting import words, written
 from tests.platforms.schemas import REPOSITORY
@@ -124,20 +129,35 @@ data: {{path: "s3://b/data"}}
 TABLE = "conf/latency/proxyless_cpu.json"
 
 
-@pytest.mark.parametrize(("table", "checked"), [(TABLE, True), (TABLE, False), (f"{REPOSITORY}/{TABLE}", True)])
-def test_a_latency_table_does_not_travel(
-    table: str, checked: bool, experiment: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+def test_a_latency_table_travels_inside_the_request(
+    experiment: Path, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.chdir(REPOSITORY)
-    experiment.write_text(SUPERNETS.format(table=table))
-    answer = command(*words("emr", experiment, output="s3://b/runs", checked=checked))
-    assert (2, "") == (answer.code, answer.out)
-    assert f"method.latency: '{table}': is a file of this machine and does not travel" in answer.complaint
+    experiment.write_text(SUPERNETS.format(table=TABLE))
+    answer = command(*words("emr", experiment))
+    args = json.loads(answer.out)["Steps"][0]["HadoopJarStep"]["Args"]
+    sent = tmp_path / "sent.yaml"
+    sent.write_text(args[args.index("--experiment") + 1])
+    monkeypatch.chdir(tmp_path)
+    assert LatencyTable.read(f"{REPOSITORY}/{TABLE}") == load_experiment(str(sent)).method.table
 
 
-def test_a_latency_table_may_lie_on_a_mount(experiment: Path, command: Command):
-    experiment.write_text(SUPERNETS.format(table=f"{REPOSITORY}/{TABLE}"))
-    assert 0 == command(*words("emr", experiment)).code
+def test_a_benchmarks_table_does_not_travel(experiment: Path, command: Command):
+    settings = ["--set", "evaluator={name: tabular, table: lcbench, path: /tables/x.npz}"]
+    answer = command(*words("emr", experiment, *settings, output="s3://b/runs", checked=True))
+    assert (2, True) == (answer.code, "evaluator.path: '/tables/x.npz': is a file of this machine" in answer.complaint)
+    assert 0 == command(*words("emr", experiment, *settings)).code  # a mount, it is said
+
+
+def test_a_module_beside_the_experiment_does_not_travel_to_the_driver(
+    experiment: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(own_modules, "_FOLDERS", [])
+    (experiment.parent / "own_of_submit.py").write_text("from tests.commands.test_submit_refused import OnSpark\n")
+    answer = command(*words("emr", experiment, "--set", "engine=own_of_submit:OnSpark"))
+    sys.modules.pop("own_of_submit")
+    assert (2, True) == (answer.code, "module: 'own_of_submit': is a file of this machine" in answer.complaint)
 
 
 @dataclass(frozen=True)

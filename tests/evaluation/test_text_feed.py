@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from random import Random
 
 import numpy as np
 import pytest
@@ -13,13 +14,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spark_nas.errors import DataError, OptionError
+from spark_nas.errors import DataError, JobError, OptionError
 from spark_nas.evaluation import text_feed as module
 from spark_nas.evaluation.augmentation import Augmentation
 from spark_nas.evaluation.feed import Batches, Feed
 from spark_nas.evaluation.text_feed import TextFeed, is_text
 from spark_nas.evaluation.training import Training
-from tests.evaluation.training_support import Digits
+from spark_nas.search.records import Job, Trial
+from spark_nas.spaces.darts_rnn import DartsRnn
+from tests.evaluation.training_support import Digits, MemoryWorkspace
 
 CPU = torch.device("cpu")
 
@@ -176,3 +179,10 @@ def test_images_learn_at_the_full_rate_in_as_many_steps_as_there_are_batches() -
         batches = list(feed.shuffled(("train",), batch_size, 1, 0))
         assert len(batches) == feed.steps(("train",), batch_size)
         assert {1.0} == {feed.share(x) for x, _ in batches}
+
+
+def test_a_recipe_cannot_cut_a_text_into_groups() -> None:
+    trial = Trial(0, DartsRnn(nodes=1).build().sample(Random(1)), {"ghost_batch": 4})
+    evaluator = Training(bptt=4, batch_size=2).build(DartsRnn(hidden=4, nodes=1).build(), Numbers(), 1)
+    with pytest.raises(JobError, match="ghost_batch: 4: a text's windows are not cut into groups"):
+        evaluator.evaluate(Job(trial, 0, 1), MemoryWorkspace())

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -61,8 +61,8 @@ class Proxyless(SoftmaxOptions):
     """REINFORCE: networks a step."""
     baseline_decay: float = 0.99
     """REINFORCE: share of the baseline that a step keeps. (Released 0.99 is the share that it replaces: 0.01 here.)"""
-    latency: str | None = None
-    """A JSON file with the latency of each option, as `spaces.latency` describes; None leaves latency out."""
+    latency: str | Mapping[str, Any] | None = None
+    """The latency of each option, as `spaces.latency` describes, or a JSON file with it; None leaves latency out."""
     reference: float | None = None
     """The latency to aim at, in the table's unit."""
     latency_loss: Literal["added", "multiplied"] = "added"
@@ -76,7 +76,7 @@ class Proxyless(SoftmaxOptions):
     reward_power: float = 0.1
     """REINFORCE: the reward is accuracy * (ref / latency)**power."""
     table: LatencyTable | None = field(init=False, default=None)
-    """What is in the file `latency`."""
+    """What `latency` gives."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,13 +1,15 @@
 """What each option costs, as a tensor, for methods that trade accuracy for latency, parameters or operations.
 
-The costs come from a table in a JSON file (`spaces.latency`). The options of a method read it once, where the
-experiment file is read, and carry it along: workers need no file, and it is part of an experiment's identity.
+The costs come from a table (`spaces.latency`) in a JSON file or in the experiment itself. The options of a method read
+it once, where the experiment is read, and carry it along: workers need no file, and it is part of an experiment's
+identity.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,12 +22,12 @@ _KEY = "latency"
 """What the table calls itself in its errors."""
 
 
-def read_table(path: str | None, *, key: str) -> LatencyTable | None:
-    """The table in a local file, None for none. Raises OptionError for the option `key` where it is no table."""
-    if path is None:
+def read_table(given: str | Mapping[str, Any] | None, *, key: str) -> LatencyTable | None:
+    """The table given, or that in a local file; None for none. Raises OptionError for the option `key` of no table."""
+    if given is None:
         return None
     with _blaming(key):
-        return LatencyTable.read(path)
+        return LatencyTable.read(given) if isinstance(given, str) else LatencyTable.of_mapping(given)
 
 
 def costs_of(table: LatencyTable, layout: Layout, *, key: str) -> Tensor:

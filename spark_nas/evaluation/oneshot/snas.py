@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -46,15 +46,15 @@ class Snas(SoftmaxOptions, SamplerOptions):
     """Mean of log a at the beginning. Probabilities do not depend on it; from where the decay pulls, does."""
     init_scale: float = 0.01
     """Standard deviation of log a at the beginning."""
-    resources: str | None = None
-    """A JSON file with the cost of each option, as `spaces.latency` describes; None constrains nothing."""
+    resources: str | Mapping[str, Any] | None = None
+    """The cost of each option, as `spaces.latency` describes, or a JSON file with it; None constrains nothing."""
     resource_weight: float = 0.0
     """What a unit of cost counts in the loss."""
     resource_gradient: ResourceGradient = "reparameterisation"
     """How the gradient of the expected cost is estimated: through Z, in which the cost is linear; or, for costs that
     only whole networks have, as the cost of the network Z decides on times the score of Z (`policy`)."""
     table: LatencyTable | None = field(init=False, default=None)
-    """What is in the file `resources`."""
+    """What `resources` gives."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

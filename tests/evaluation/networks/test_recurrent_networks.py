@@ -191,6 +191,17 @@ def test_the_search_form_keeps_statistics_of_each_state():
     assert [] == [name for name in plain.state_dict() if "norms" in name]
 
 
+def test_mixtures_grow_beyond_measure_without_norms():
+    """Each node is a sum over all states before it, and each time step starts from the last."""
+    logits = []
+    for normed in (True, False):
+        options = DartsRnn(hidden=16, search_norm=normed)
+        network = build(options, SUPERNET, DRY, (), 9, affine=False, seed=1)
+        gates = {c.name: dict.fromkeys(c.options, 1 / len(c.options)) for c in options.build().choices}
+        logits.append(network(text(35, 8) % 9, gates).abs().max().item())
+    assert logits[0] < 10 < 1e6 < logits[1]
+
+
 def test_half_precision_runs_and_carries_on(options: DartsRnn | EnasRnn):
     network, x = child(options, DRY, affine=False), text(4, 3)
     for _ in range(2):

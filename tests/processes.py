@@ -1,0 +1,18 @@
+"""Processes of which a test is the parent."""
+
+from __future__ import annotations
+
+import subprocess
+
+_SECONDS = 20
+"""In which a process ends that is asked to."""
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to end, make it end, and wait until it has."""
+    process.terminate()
+    try:
+        process.wait(_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
