@@ -5,38 +5,33 @@ A simulation. The reference numbers come from an independent simulator of the sa
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from benchmarks.stragglers import Outcome, many_workers_run
 
 
 @pytest.fixture(scope="module")
-def ideal() -> tuple[Outcome, float]:
-    """500 workers without stragglers, and the processor seconds that took."""
-    started = time.process_time()
-    outcome = many_workers_run(500, 0, 0, 1)
-    return outcome, time.process_time() - started
+def ideal() -> Outcome:
+    """500 workers without stragglers."""
+    return many_workers_run(500, 0, 0, 1)
 
 
 @pytest.mark.slow
-def test_the_first_full_model_comes_after_the_time_of_one_training(ideal: tuple[Outcome, float]):
-    assert ideal[0].first == 64
+def test_the_first_full_model_comes_after_the_time_of_one_training(ideal: Outcome):
+    assert ideal.first == 64
 
 
 @pytest.mark.slow
-def test_six_training_times_give_the_known_number_of_full_models(ideal: tuple[Outcome, float]):
+def test_six_training_times_give_the_known_number_of_full_models(ideal: Outcome):
     # 859 with a spread of 23 between seeds.
-    assert ideal[0].full == pytest.approx(859, abs=3 * 23)
-    assert ideal[0].rungs == pytest.approx((59_000, 15_000, 3_700, 840), rel=0.1)
+    assert ideal.full == pytest.approx(859, abs=3 * 23)
+    assert ideal.rungs == pytest.approx((59_000, 15_000, 3_700, 840), rel=0.1)
 
 
 @pytest.mark.slow
-def test_79_000_decisions_take_less_than_20_seconds(ideal: tuple[Outcome, float]):
-    outcome, seconds = ideal
-    assert outcome.asked == pytest.approx(79_000, rel=0.05)
-    assert seconds < 20
+def test_that_takes_79_000_decisions(ideal: Outcome):
+    # How fast they are is for `benchmarks/scale.py`.
+    assert ideal.asked == pytest.approx(79_000, rel=0.05)
 
 
 @pytest.mark.slow
