@@ -5,7 +5,6 @@ In a notebook also when its cell is interrupted.
 
 from __future__ import annotations
 
-import _thread
 import argparse
 import re
 import signal
@@ -116,7 +115,9 @@ class Ending(AbstractContextManager["Ending"]):
         self._heard = "interrupted"
         self._note = f"interrupted: jobs in flight may take {grace:g} s more; interrupt again to end at once"
         signal.signal(number, signal.default_int_handler)
-        self._last_call = threading.Timer(grace + self._LATER, _thread.interrupt_main)
+        # A signal and not `_thread.interrupt_main`, which a call that waits would not notice before it returns.
+        this_thread = threading.get_ident()
+        self._last_call = threading.Timer(grace + self._LATER, signal.pthread_kill, (this_thread, signal.SIGINT))
         self._last_call.daemon = True
         self._last_call.start()
 

@@ -78,9 +78,10 @@ def interrupted_twice(ending: Ending) -> None:
 def interrupted_and_deaf(ending: Ending) -> None:
     with ending:
         signal.raise_signal(signal.SIGINT)
-        threading.Event().wait(60)
+        threading.Event().wait(600)
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("block", [interrupted_twice, interrupted_and_deaf])
 def test_the_first_sigint_is_a_reason_and_a_second_one_or_its_time_ends_the_block(block: Callable[[Ending], None]):
     before = signal.getsignal(signal.SIGINT)
