@@ -38,7 +38,7 @@ demo: setup ## search, retrain and report on the digits
 	$(BIN)/spark-nas $(DEMO_RETRAIN)
 	$(BIN)/spark-nas $(DEMO_REPORT)
 
-test: check docs setup-spark35 ## checks, documentation, all tests with coverage, Spark tests again under 3.5
+test: check docs setup-spark35 ## checks, documentation, all tests, those that touch Spark again under 3.5
 	@scripts/test
 
 chaos: setup ## kill drivers, executors and workers at random, over CHAOS_RUNS runs of each of five kinds (13)

@@ -174,6 +174,26 @@ def test_a_lost_job_is_shown_once():
     assert len(set(observer.asked)) == len(observer.asked)
 
 
+class Sweeper:
+    """What a housekeeper hears, and how many rows were durable by then."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log, self.heard, self.durable = log, list[JobKey](), list[int]()
+
+    def after(self, results: Sequence[Result]) -> None:
+        self.heard += [result.job.key for result in results]
+        self.durable.append(len(self.log.table))
+
+
+def test_a_housekeeper_hears_of_every_result_once_it_is_durable():
+    log = MemoryLog()
+    sweeper = Sweeper(log)
+    driver.run(fresh(ASHA), cluster(ASHA, drop_probability=0.2), log, budget=Budget(attempts=99), housekeeper=sweeper)
+    assert [result.job.key for result in log.results] == sweeper.heard
+    assert sweeper.durable == sorted(set(sweeper.durable))
+    assert len(sweeper.heard) == sweeper.durable[-1]
+
+
 class FullDisk(MemoryLog):
     """Takes a few rows, then fails."""
 

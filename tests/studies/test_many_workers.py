@@ -36,7 +36,12 @@ def test_that_takes_79_000_decisions(ideal: Outcome):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("std", "drop", "full", "first"), [(0.24, 0.0, 693, 67.4), (0.56, 0.001, 541, 69.7), (1.33, 0.005, 318, 82.3)]
+    ("std", "drop", "full", "first"),
+    [
+        pytest.param(0.24, 0.0, 693, 67.4, marks=pytest.mark.exhaustive),
+        (0.56, 0.001, 541, 69.7),
+        pytest.param(1.33, 0.005, 318, 82.3, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_stragglers_slow_500_workers_as_known(std: float, drop: float, full: int, first: float):
     outcome = many_workers_run(500, std, drop, 1)
