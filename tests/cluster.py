@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyspark
 
-from tests.processes import end
+from tests.processes import BRIEF_JVM, end
 
 _HOST = "127.0.0.1"
 _READY_SECONDS = 180
@@ -41,6 +41,8 @@ def spark_environment() -> dict[str, str]:
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_LOCAL_IP": _HOST,
         "SPARK_NO_DAEMONIZE": "1",
+        "SPARK_DAEMON_JAVA_OPTS": BRIEF_JVM,
+        "SPARK_SUBMIT_OPTS": BRIEF_JVM,
         "PYTHONPATH": os.pathsep.join(p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if "spark" in p),
     }
 
@@ -81,6 +83,7 @@ def _application_conf(cores: int) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.executor.cores": str(cores),
         "spark.executor.memory": "512m",
+        "spark.executor.extraJavaOptions": BRIEF_JVM,
         "spark.executor.resource.gpu.amount": "1",
         "spark.task.resource.gpu.amount": "1",
     }

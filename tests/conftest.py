@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.processes import BRIEF_JVM
 from tests.s3_endpoint import S3, s3_endpoint
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("SPARK_SUBMIT_OPTS", BRIEF_JVM)
 # A shell that runs the suite in the background has SIGINT ignored, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says something of the machine and nothing of the code.
