@@ -1,7 +1,7 @@
 # Everything runs in .venv of this clone, from pinned versions; each target sets up what it needs, once.
 #
 #   make demo     search a small network on real data with Spark, retrain the winner, write the report
-#   make test     lint, types, documentation, tests; those that touch Spark again under Spark 3.5
+#   make test     lint, types, documentation, tests; those that depend on Spark again under 3.5
 #   make help     the rest
 #
 # On a machine whose Python is not found: make PYTHON=/path/to/python3.11
@@ -25,7 +25,7 @@ DEMO_SEARCH := search $(DEMO_CONF) --output $(DEMO_RUNS) --run-id $(DEMO_ID)
 DEMO_RETRAIN := retrain $(DEMO_RUNS)/$(DEMO_ID)
 DEMO_REPORT := report $(DEMO_RUNS)/$(DEMO_ID)
 
-.PHONY: help demo test test-platforms test-all chaos check lint format docs test-spark35 setup setup-spark35 java wheel archive clean distclean
+.PHONY: help demo test test-ready test-platforms test-all chaos check lint format docs test-spark35 setup setup-spark35 java wheel archive clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -38,8 +38,11 @@ demo: setup ## search, retrain and report on the digits
 	$(BIN)/spark-nas $(DEMO_RETRAIN)
 	$(BIN)/spark-nas $(DEMO_REPORT)
 
-test: check docs setup-spark35 ## checks, documentation, all tests, those that touch Spark again under 3.5
+test: test-ready ## checks, documentation, all tests, those that depend on Spark again under 3.5
 	@scripts/test
+
+test-ready: setup # apart from the tests: under -n make runs the whole of a recipe that calls it
+	@$(MAKE) --jobs=2 --output-sync check docs setup-spark35
 
 chaos: setup ## kill drivers, executors and workers at random, over CHAOS_RUNS runs of each of five kinds (13)
 	@CHAOS_RUNS=$${CHAOS_RUNS:-13} CHAOS_KILLS=$${CHAOS_KILLS:-3} scripts/test -s tests/chaos
@@ -59,7 +62,7 @@ format: setup ## rewrite the code in its one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test-spark35: setup setup-spark35 ## the tests that touch Spark, under Spark 3.5
+test-spark35: setup setup-spark35 ## the tests that depend on Spark, under Spark 3.5
 	@scripts/test-spark35
 
 setup: $(VENV)/.package java ## the environment in .venv, and a Java

@@ -57,6 +57,7 @@ def leave_the_folder(shards: Path) -> None:
 
 
 @pytest.mark.spark
+@pytest.mark.one_spark
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -79,6 +80,7 @@ def test_a_damaged_data_set_is_found_before_the_search(
 
 
 @pytest.mark.spark
+@pytest.mark.one_spark
 def test_a_corrupt_shard_fails_each_job_and_the_search_says_so(world: Path, shards: Path, command: Command):
     path = shards / "train/part-00001.parquet"
     path.write_bytes(b"x" * path.stat().st_size)
@@ -90,6 +92,7 @@ def test_a_corrupt_shard_fails_each_job_and_the_search_says_so(world: Path, shar
 
 
 @pytest.mark.spark
+@pytest.mark.one_spark
 def test_more_slots_than_the_cluster_has_are_refused_and_the_run_goes_on_with_fewer(
     world: Path, command: Command, spark: SparkSession
 ):
@@ -106,6 +109,7 @@ def test_more_slots_than_the_cluster_has_are_refused_and_the_run_goes_on_with_fe
 
 
 @pytest.mark.spark
+@pytest.mark.one_spark
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

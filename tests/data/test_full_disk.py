@@ -22,7 +22,7 @@ from .conftest import InMemory, make_raw
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.one_spark]
 LIMIT = 20_000
 
 

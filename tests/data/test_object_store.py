@@ -27,7 +27,7 @@ from tests.s3_endpoint import S3
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("s3")]
+pytestmark = [pytest.mark.spark, pytest.mark.one_spark, pytest.mark.usefixtures("s3")]
 
 
 def upload(source: Path, target: DataFolder) -> DataFolder:

@@ -44,6 +44,7 @@ def run_driver(how: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.spark
+@pytest.mark.one_spark
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_driver_jvm_that_dies_ends_the_search_at_once(tmp_path: Path):
@@ -55,6 +56,7 @@ def test_a_driver_jvm_that_dies_ends_the_search_at_once(tmp_path: Path):
 
 
 @pytest.mark.spark
+@pytest.mark.one_spark
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_driver_jvm_that_hangs_does_not_hold_up_the_driver(tmp_path: Path):

@@ -45,6 +45,7 @@ def experiment(data: Path) -> dict[str, object]:
 
 
 @pytest.mark.slow
+@pytest.mark.one_spark
 def test_a_search_whose_process_was_killed_trains_the_supernet_again_and_commits_it_once(
     spark: SparkSession, digits: Path, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from spark_nas.storage.locations import open_files
 from tests.cluster import spark_environment
 from tests.platforms.schemas import REPOSITORY
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.one_spark, pytest.mark.slow]
 
 EXPERIMENT = """\
 name: "{{braces}} $HOME 'quotes'"
