@@ -25,7 +25,7 @@ from tests.cluster import Cluster, standalone_cluster
 from tests.faulty_proxy import Plan, faulty_proxy
 from tests.s3_endpoint import S3
 
-pytestmark = [pytest.mark.spark, pytest.mark.one_spark, pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(3600)]
 RUNS = int(os.environ.get("CHAOS_RUNS", "1"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))

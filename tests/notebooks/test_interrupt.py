@@ -11,7 +11,7 @@ import pytest
 from jupyter_client import KernelManager
 from jupyter_client.blocking import BlockingKernelClient
 
-pytestmark = [pytest.mark.spark, pytest.mark.one_spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 PREPARE = """
 import time

@@ -50,7 +50,6 @@ def test_ones_own_space_sampler_and_evaluator_take_less_than_60_lines():
 
 @by_name
 @pytest.mark.spark
-@pytest.mark.one_spark
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_notebook_runs(path: Path, tmp_path: Path):
