@@ -25,7 +25,7 @@ DEMO_SEARCH := search $(DEMO_CONF) --output $(DEMO_RUNS) --run-id $(DEMO_ID)
 DEMO_RETRAIN := retrain $(DEMO_RUNS)/$(DEMO_ID)
 DEMO_REPORT := report $(DEMO_RUNS)/$(DEMO_ID)
 
-.PHONY: help demo test test-ready test-platforms test-all chaos check lint format docs test-spark35 setup setup-spark35 java wheel archive clean distclean
+.PHONY: help demo test test-ready test-platforms test-all chaos check lint format docs test-spark35 setup setup-spark35 class-archives java wheel archive clean distclean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
@@ -42,7 +42,7 @@ test: test-ready ## checks, documentation, all tests, those that depend on Spark
 	@scripts/test
 
 test-ready: setup # apart from the tests: under -n make runs the whole of a recipe that calls it
-	@$(MAKE) --jobs=2 --output-sync check docs setup-spark35
+	@$(MAKE) --jobs=2 --output-sync check docs class-archives
 
 chaos: setup ## kill drivers, executors and workers at random, over CHAOS_RUNS runs of each of five kinds (13)
 	@CHAOS_RUNS=$${CHAOS_RUNS:-13} CHAOS_KILLS=$${CHAOS_KILLS:-3} scripts/test -s tests/chaos
@@ -68,6 +68,16 @@ test-spark35: setup setup-spark35 ## the tests that depend on Spark, under Spark
 setup: $(VENV)/.package java ## the environment in .venv, and a Java
 
 setup-spark35: .spark35/.installed ## Spark 3.5 in .spark35, beside the installed one
+
+class-archives: .classes/.spark .classes/.spark35 # with which the tests' JVMs are up sooner
+
+.classes/.spark: scripts/class-archive tests/class_archive.py $(VENV)/.requirements | java
+	@scripts/class-archive
+	touch $@
+
+.classes/.spark35: scripts/class-archive tests/class_archive.py .spark35/.installed
+	@scripts/class-archive .spark35
+	touch $@
 
 java: $(VENV)/.requirements
 	@scripts/java >/dev/null
@@ -121,5 +131,5 @@ clean: ## what the tools leave behind; data, runs and environments stay
 	rm -rf build dist docs/site *.egg-info .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
 	find . -name __pycache__ -not -path './.venv/*' -not -path './.spark35/*' -not -path './.docs/*' -not -path './.java/*' -prune -exec rm -rf {} +
 
-distclean: clean ## and the environments: .venv, .spark35, .docs, .java
-	rm -rf .venv .spark35 .docs .java
+distclean: clean ## and the environments: .venv, .spark35, .docs, .java, .classes
+	rm -rf .venv .spark35 .docs .java .classes

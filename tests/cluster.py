@@ -15,12 +15,23 @@ from pathlib import Path
 
 import pyspark
 
-from tests.processes import BRIEF_JVM, end
+from tests.processes import TEST_JVM, end
 
 _HOST = "127.0.0.1"
+_WORKERS = 2
 _READY_SECONDS = 180
 _MASTER = re.compile(rf"Starting Spark master at (spark://{re.escape(_HOST)}:[1-9]\d*)\s")
 _PAGE = re.compile(r"MasterWebUI.* started at (http://\S+:[1-9]\d*)\s")
+_APPLICATION = {
+    "spark.driver.host": _HOST,
+    "spark.driver.bindAddress": _HOST,
+    "spark.ui.enabled": "false",
+    "spark.executor.cores": "1",
+    "spark.executor.memory": "512m",
+    "spark.executor.extraJavaOptions": TEST_JVM,
+    "spark.executor.resource.gpu.amount": "1",
+    "spark.task.resource.gpu.amount": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,7 @@ class Cluster:
     master: str
     """The master's URL, `spark://...`."""
     conf: dict[str, str]
-    """What an application must set to have one GPU a task, on loopback."""
+    """What an application must set to have executors of one core and one GPU, for one task each, on loopback."""
 
 
 def spark_environment() -> dict[str, str]:
@@ -41,26 +52,26 @@ def spark_environment() -> dict[str, str]:
         "PYSPARK_PYTHON": sys.executable,
         "SPARK_LOCAL_IP": _HOST,
         "SPARK_NO_DAEMONIZE": "1",
-        "SPARK_DAEMON_JAVA_OPTS": BRIEF_JVM,
-        "SPARK_SUBMIT_OPTS": BRIEF_JVM,
+        "SPARK_DAEMON_JAVA_OPTS": TEST_JVM,
+        "SPARK_SUBMIT_OPTS": TEST_JVM,
         "PYTHONPATH": os.pathsep.join(p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if "spark" in p),
     }
 
 
 @contextmanager
-def standalone_cluster(folder: Path, *, workers: int = 2, cores: int = 1) -> Iterator[Cluster]:
-    """Start a master and its workers; worker n has the GPU address n. They end with the block."""
+def standalone_cluster(folder: Path) -> Iterator[Cluster]:
+    """Start a master and two workers of two cores; worker n has the GPU address n. They end with the block."""
     with ExitStack() as running:
         log = folder / "master.log"
         process = _start(running, log, "master.Master", ["--host", _HOST, "--port", "0", "--webui-port", "0"])
         master, page = _addresses(process, log)
-        for number in range(workers):
-            options = ["--host", _HOST, "--webui-port", "0", "--cores", str(cores), "--memory", "1g"]
+        for number in range(_WORKERS):
+            options = ["--host", _HOST, "--webui-port", "0", "--cores", "2", "--memory", "1g"]
             options += ["--work-dir", str(folder / f"work{number}")]
             options += ["--properties-file", str(_properties(folder, number)), master]
             _start(running, folder / f"worker{number}.log", "worker.Worker", options)
-        _until(lambda: _page(page).count('"state" : "ALIVE"') >= workers, f"{workers} workers")
-        yield Cluster(master, _application_conf(cores))
+        _until(lambda: _page(page).count('"state" : "ALIVE"') >= _WORKERS, "the workers")
+        yield Cluster(master, _APPLICATION)
 
 
 def _addresses(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
@@ -74,19 +85,6 @@ def _addresses(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:
     _until(lambda: all(found()), "the master")
     master, page = (match[1] for match in found() if match)
     return master, page
-
-
-def _application_conf(cores: int) -> dict[str, str]:
-    return {
-        "spark.driver.host": _HOST,
-        "spark.driver.bindAddress": _HOST,
-        "spark.ui.enabled": "false",
-        "spark.executor.cores": str(cores),
-        "spark.executor.memory": "512m",
-        "spark.executor.extraJavaOptions": BRIEF_JVM,
-        "spark.executor.resource.gpu.amount": "1",
-        "spark.task.resource.gpu.amount": "1",
-    }
 
 
 def _properties(folder: Path, number: int) -> Path:

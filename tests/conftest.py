@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests.processes import BRIEF_JVM
+from tests.processes import TEST_JVM
 from tests.s3_endpoint import S3, s3_endpoint
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from tests.cluster import Cluster
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("SPARK_SUBMIT_OPTS", BRIEF_JVM)
+os.environ.setdefault("SPARK_SUBMIT_OPTS", TEST_JVM)
 # A shell that runs the suite in the background has SIGINT ignored, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says something of the machine and nothing of the code.
@@ -59,6 +61,15 @@ def spark() -> Iterator[SparkSession]:
     session = open_session("local[2]", app_name="spark_nas tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One real cluster of several processes for the whole suite; each application has executors of its own."""
+    from tests.cluster import standalone_cluster
+
+    with standalone_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from spark_nas.search.wire import result_from_json
 from spark_nas.storage.files import Files, LocalFiles
 from spark_nas.storage.locations import open_files
 from tests.chaos.monkey import REPOSITORY, Monkey, traced
-from tests.cluster import Cluster, standalone_cluster
+from tests.cluster import Cluster
 from tests.faulty_proxy import Plan, faulty_proxy
 from tests.s3_endpoint import S3
 
@@ -48,12 +48,6 @@ DEFAULT_SPACE = {
     "space": {"name": "mlp", "max_layers": 2, "max_units": 32},
     "recipe": {"learning_rate": {"float": [1e-3, 1e-1], "log": True}},
 }
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with standalone_cluster(tmp_path_factory.mktemp("cluster")) as running:
-        yield running
 
 
 def experiment(

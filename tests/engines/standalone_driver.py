@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from spark_nas.engines.session import Session
 from spark_nas.engines.spark_async import SparkAsync
 from spark_nas.engines.spark_distributed import SparkDistributed
 from spark_nas.engines.spark_rounds import SparkRounds
@@ -59,15 +60,17 @@ class Together:
 def main() -> None:
     jobs = [Job(Trial(i, Architecture({"a": "b"})), 0, 1) for i in range(6)]
     supernets = [Job(Trial(i, SUPERNET), 0, 1) for i in (6, 7)]
+    session, _ = Session().open()
     for options, evaluator, more in (
         (SparkRounds(), Place(), []),
         (SparkAsync(slots=2), Place(), []),
         (SparkDistributed(processes=2), Together(), supernets),
     ):
-        engine = options.build(evaluator, None)
+        engine = options.build(evaluator, None, session)
         run(engine, type(options).__name__, more)
         run(engine, type(options).__name__, jobs)
         engine.close()
+    session.stop()
 
 
 def run(engine: Engine, name: str, jobs: list[Job]) -> None:

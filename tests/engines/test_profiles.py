@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from spark_nas.engines.profiles import TaskProfile, check_resources
 from spark_nas.engines.session import Session
 from spark_nas.engines.spark_rounds import SparkRounds
 from spark_nas.errors import ClusterError, OptionError
-from tests.cluster import Cluster, spark_environment, standalone_cluster
+from tests.cluster import Cluster, spark_environment
 from tests.connect_server import connect_server, why_no_server
 from tests.engines.probes import Probe
 
@@ -110,23 +109,17 @@ def run_driver(where: str, conf: dict[str, str]) -> dict[str, Any]:
     return dict(json.loads(x.removeprefix("REPORT ")) for x in done.stdout.splitlines() if x.startswith("REPORT "))
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two executors of two cores and one GPU each."""
-    if OLD:
-        pytest.skip(f"mapInArrow of pyspark {pyspark.__version__} takes no profile")
-    with standalone_cluster(tmp_path_factory.mktemp("profiles"), cores=2) as running:
-        yield running
-
-
 @pytest.fixture(scope="module", params=["session", "connect"])
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> dict[str, Any]:
-    """The driver's reports, of a session with a JVM and of one of Spark Connect."""
+    """The driver's reports, of a session with a JVM and of one of Spark Connect; executors have two cores and a GPU."""
+    if OLD:
+        pytest.skip(f"mapInArrow of pyspark {pyspark.__version__} takes no profile")
+    conf = cluster.conf | {"spark.executor.cores": "2"}
     if request.param == "session":
-        return run_driver(cluster.master, cluster.conf)
+        return run_driver(cluster.master, conf)
     if (why := why_no_server()) is not None:
         pytest.skip(why)
-    with connect_server(tmp_path_factory.mktemp("server"), master=cluster.master, conf=cluster.conf) as server:
+    with connect_server(tmp_path_factory.mktemp("server"), master=cluster.master, conf=conf) as server:
         return run_driver(server.url, {})
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from spark_nas.search.records import Result
 from spark_nas.search.wire import result_from_json
-from tests.cluster import spark_environment, standalone_cluster
+from tests.cluster import Cluster, spark_environment
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -19,20 +19,19 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Result]]:
-    """The results of each engine, from one application submitted to a fresh cluster with the package as a zip."""
-    folder = tmp_path_factory.mktemp("cluster")
+def outcome(tmp_path_factory: pytest.TempPathFactory, cluster: Cluster) -> dict[str, list[Result]]:
+    """The results of each engine, from one application submitted to a cluster with the package as a zip."""
+    folder = tmp_path_factory.mktemp("submitted")
     shutil.copytree(REPOSITORY / "spark_nas", folder / "source/spark_nas", ignore=shutil.ignore_patterns("__pycache__"))
     package = shutil.make_archive(str(folder / "spark_nas"), "zip", folder / "source")
-    with standalone_cluster(folder) as cluster:
-        conf = [x for key, value in cluster.conf.items() for x in ("--conf", f"{key}={value}")]
-        environment = spark_environment()
-        command = [f"{environment['SPARK_HOME']}/bin/spark-submit", "--master", cluster.master, *conf]
-        command += ["--py-files", package, str(Path(__file__).with_name("standalone_driver.py"))]
-        # another folder than the repository, so that the package can only come from the zip
-        done = subprocess.run(
-            command, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=240
-        )
+    conf = [x for key, value in cluster.conf.items() for x in ("--conf", f"{key}={value}")]
+    environment = spark_environment()
+    command = [f"{environment['SPARK_HOME']}/bin/spark-submit", "--master", cluster.master, *conf]
+    command += ["--py-files", package, str(Path(__file__).with_name("standalone_driver.py"))]
+    # another folder than the repository, so that the package can only come from the zip
+    done = subprocess.run(
+        command, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     results: dict[str, list[Result]] = defaultdict(list)
     for line in done.stdout.splitlines():

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from spark_nas.cli import main
 from spark_nas.commands.runs import Run
 from spark_nas.search.records import Result
-from tests.cluster import spark_environment, standalone_cluster
+from tests.cluster import Cluster, spark_environment
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -77,17 +77,16 @@ exec "{sys.executable}" -S "$@"
 
 
 @pytest.fixture(scope="module")
-def run(deployment: Deployment, spark: SparkSession) -> Run:
+def run(deployment: Deployment, spark: SparkSession, cluster: Cluster) -> Run:
     """A run of conf/asha.yaml on two executors with a GPU address each."""
     folder = deployment.folder
     assert 0 == main(["prepare-data", "digits", "--output", str(folder / ".data/digits"), "--test-fraction", "0.8"])
-    with standalone_cluster(folder) as cluster:
-        conf = [part for key, value in cluster.conf.items() for part in ("--conf", f"{key}={value}")]
-        submit = ["--master", cluster.master, *conf, "--py-files", str(deployment.package)]
-        # A rate that diverges: a traceback tells which files an executor ran, and where they lay.
-        rates = "recipe.learning_rate={choice: [0.1, 1e30]}"
-        search = ["jobs/search.py", "conf/asha.yaml", "--output", str(folder / "runs"), "--run-id", "asha"]
-        said = deployment.submit(*submit, *search, "--set", rates)
+    conf = [part for key, value in cluster.conf.items() for part in ("--conf", f"{key}={value}")]
+    submit = ["--master", cluster.master, *conf, "--py-files", str(deployment.package)]
+    # A rate that diverges: a traceback tells which files an executor ran, and where they lay.
+    rates = "recipe.learning_rate={choice: [0.1, 1e30]}"
+    search = ["jobs/search.py", "conf/asha.yaml", "--output", str(folder / "runs"), "--run-id", "asha"]
+    said = deployment.submit(*submit, *search, "--set", rates)
     assert f"Run: {folder}/runs/asha" in said
     return Run(str(folder / "runs/asha"))
 

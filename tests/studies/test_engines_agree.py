@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from spark_nas.cli import main
 from spark_nas.commands.runs import Run
 from spark_nas.driver import replay
-from tests.cluster import Cluster, spark_environment, standalone_cluster
+from tests.cluster import Cluster, spark_environment
 from tests.studies.searches import LOCAL, ROUNDS, RUN_ID, arguments, cut, rows_of, search, table, write_experiment
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -55,19 +55,16 @@ def cell(folder: Path, digits: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def on_clusters(cell: Path, folder: Path) -> dict[int, Path]:
+def on_clusters(cell: Path, folder: Path, cluster: Cluster) -> dict[int, Path]:
     """The runs of `cell` on a standalone cluster, with 1 executor and then with 2, from a process of their own."""
     outputs = {executors: cell.parent / f"executors-{executors}" for executors in EXECUTORS}
-    place = folder / "cluster"
-    place.mkdir()
-    with standalone_cluster(place, workers=max(EXECUTORS)) as cluster:
-        lines = [arguments(cell, outputs[n], [_on_executors(cluster, n)]) for n in EXECUTORS]
-        program = "import json, sys; from spark_nas.cli import main; sys.exit(sum(map(main, json.loads(sys.argv[1]))))"
-        command = [sys.executable, "-c", program, json.dumps(lines)]
-        environment = spark_environment()
-        done = subprocess.run(
-            command, check=False, env=environment, cwd=place, capture_output=True, text=True, timeout=600
-        )
+    lines = [arguments(cell, outputs[n], [_on_executors(cluster, n)]) for n in EXECUTORS]
+    program = "import json, sys; from spark_nas.cli import main; sys.exit(sum(map(main, json.loads(sys.argv[1]))))"
+    command = [sys.executable, "-c", program, json.dumps(lines)]
+    environment = spark_environment()
+    done = subprocess.run(
+        command, check=False, env=environment, cwd=folder, capture_output=True, text=True, timeout=600
+    )
     assert 0 == done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
     return outputs
 
