@@ -23,9 +23,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SPARK_SUBMIT_OPTS", TEST_JVM)
 # A shell that runs the suite in the background has SIGINT ignored, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# How long an example takes says something of the machine and nothing of the code.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+# How long an example takes says something of the machine and nothing of the code. A change is judged by the same
+# examples each time; `make test-all` looks for new ones.
+settings.register_profile("spark_nas", deadline=None, derandomize="SPARK_NAS_EXHAUSTIVE" not in os.environ)
+settings.load_profile("spark_nas")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

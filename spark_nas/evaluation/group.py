@@ -52,6 +52,7 @@ def join(device: torch.device) -> Iterator[Peers]:
     backend, bound = ("nccl", device) if device.type == "cuda" else ("gloo", None)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE, device_id=bound)
     try:
+        sums(0.0)  # until all are here none may leave: the first takes the store along, without which they do not meet
         yield Peers(store, rank)
     finally:
         dist.destroy_process_group()  # closes the connections, which is how the others learn of a failure
