@@ -171,17 +171,20 @@ def study(
 
 
 def main() -> None:
-    """Print the whole table."""
+    """Print the table: the whole one, or its rows and columns that are asked for."""
     parser = argparse.ArgumentParser(description="Stragglers and drops, simulated: SHA | ASHA.")
     parser.add_argument("--seeds", type=int, default=25)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--stds", type=float, nargs="+", default=STDS)
+    parser.add_argument("--drops", type=float, nargs="+", default=DROPS)
     arguments = parser.parse_args()
-    table = study(STDS, DROPS, arguments.seeds, arguments.processes)
+    stds, drops = arguments.stds, arguments.drops
+    table = study(stds, drops, arguments.seeds, arguments.processes)
     print("configurations trained to R, SHA / ASHA; mean time of the first one, SHA / ASHA (± standard error)\n")
-    print("| std \\ p | " + " | ".join(f"{drop:g}" for drop in DROPS) + " |")
-    print("|---" * (len(DROPS) + 1) + "|")
-    for std in STDS:
-        pairs = [(table["sha", std, drop], table["asha", std, drop]) for drop in DROPS]
+    print("| std \\ p | " + " | ".join(f"{drop:g}" for drop in drops) + " |")
+    print("|---" * (len(drops) + 1) + "|")
+    for std in stds:
+        pairs = [(table["sha", std, drop], table["asha", std, drop]) for drop in drops]
         texts = [
             f"{s.full:.1f}±{s.full_error:.1f} / {a.full:.1f}±{a.full_error:.1f}; "
             f"{s.first:.0f}±{s.first_error:.0f} / {a.first:.0f}±{a.first_error:.0f}"
