@@ -11,7 +11,7 @@ SparkNasError
 +-- Unfinished                 stopped in order before the end; exit code 75: run the same command again
 |   +-- RunHeld                another driver holds the run
 |   +-- LeaseLost              another driver has taken the run over
-|   +-- StoreUnavailable       the object store did not answer, however often it was asked
+|   +-- StoreUnavailable       the store or the disk did not answer, however often it was asked
 |   +-- ClusterLost            Spark itself is gone: its driver JVM, its master, or its Connect server
 +-- JobError                   a job's own failure: becomes a failed row, never a dead search
     +-- Diverged               the loss became NaN or infinite

@@ -147,11 +147,12 @@ def damaged(files: Files, part: Part, error: Exception) -> Damaged:
     return Damaged(f"{files.root}/{part.name} is not a results part: {reason}")
 
 
-def stream(files: Files) -> Iterator[tuple[Part, pa.RecordBatch]]:
+def stream(files: Files, least: int = 0) -> Iterator[tuple[Part, pa.RecordBatch]]:
     """All rows in the order of appending, part by part, also while a compaction is under way elsewhere.
 
-    Appends made after the call began may or may not be among them. Raises OutputError, naming the file, when a part
-    is missing or cannot be read.
+    Appends made after the call began may or may not be among them; `least` of them there are in any case: a listing
+    that is no snapshot may miss the last parts, merged while it was made, and leave no gap. Raises OutputError, naming
+    the file, when a part is missing or cannot be read.
     """
     position, done, overtaken = 0, list[tuple[Part, int]](), 0
     while overtaken < PATIENCE:
@@ -175,15 +176,16 @@ def stream(files: Files) -> Iterator[tuple[Part, pa.RecordBatch]]:
             done = [(other, n) for other, n in done if not part.contains(other)] + [(part, rows)]
             position, overtaken = part.last + 1, 0
         else:
-            return
+            if position >= least:
+                return
+            overtaken += 1
     raise OutputError(f"{files.root}/{FOLDER}: files vanish while they are read; is something else deleting them?")
 
 
 def _read(files: Files, part: Part, listing: Listing) -> list[tuple[Part, bytes]] | None:
     """The part's content; None when it has vanished.
 
-    A merged part may be torn where a store cannot create files atomically (a mount without hard links) and the
-    writer was killed; the parts that it was made of are still there then, and serve.
+    A merged part may be damaged while the parts that it was made of are still there: then they serve.
     """
     content = files.read(part.name)
     if content is None:

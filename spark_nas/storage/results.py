@@ -12,7 +12,7 @@ from types import TracebackType
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from spark_nas.errors import OutputError
+from spark_nas.errors import LeaseLost, OutputError
 from spark_nas.search.records import JobKey, Result
 from spark_nas.storage.compaction import Compactor, encode
 from spark_nas.storage.files import Files
@@ -39,11 +39,15 @@ class ParquetLog:
         self._appended = False
 
     def append(self, results: Sequence[Result], asked: int) -> None:
-        """Write one part, durably. Raises OutputError when another driver has written in the meantime."""
+        """Write one part, durably. Raises LeaseLost when another driver has written in the meantime.
+
+        Even the rightful holder can meet that, where a driver that slept appended once before it noticed. Nothing is
+        wrong with the run then: whoever runs it again reads that row too.
+        """
         part = Part(self._next, self._next)
         table = to_table(results, asked, self._run_id, self._environment)
         if not self._files.write_new(part.name, encode(table)) or self._was_taken(part, table):
-            raise OutputError(
+            raise LeaseLost(
                 f"{self._files.root}/{part.name} is there already: does another driver run {self._run_id!r}?"
             )
         self._next += 1
@@ -57,7 +61,7 @@ class ParquetLog:
         Raises OutputError, naming the part, when one is missing, cannot be read, or has a job that was there before.
         """
         reader, seen = Reader(self._environment), set[JobKey]()
-        for part, batch in stream(self._files):
+        for part, batch in stream(self._files, self._next):
             try:
                 for row in reader.results(batch):
                     key = row[0].job.key

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_nas.errors import OutputError
+from spark_nas.errors import LeaseLost, OutputError
 from spark_nas.search.records import Result
 from spark_nas.storage.compaction import Compacted, compact
 from spark_nas.storage.files import LocalFiles
@@ -41,7 +41,7 @@ def test_a_driver_that_was_asleep_cannot_write_where_another_has_written_and_mer
     append_plainly(tmp_path, 3, FAN * FAN)
     compact(LocalFiles(tmp_path))
     assert names(tmp_path) == ["part-00000000-00000063.parquet"]
-    with pytest.raises(OutputError, match=r"part-00000003\.parquet is there already: does another driver run 'r'"):
+    with pytest.raises(LeaseLost, match=r"part-00000003\.parquet is there already: does another driver run 'r'"):
         asleep.append([result(999)], 1)
     assert trials(tmp_path) == list(range(2 * FAN * FAN))
     compact(LocalFiles(tmp_path))
@@ -64,6 +64,27 @@ def test_a_part_that_another_compaction_merges_at_once_is_still_the_writer_s_own
         log.append([result(trial), lost], trial + 2)
     assert names(tmp_path) == ["part-00000000-00000063.parquet"]
     assert trials(tmp_path) == list(range(2 * FAN * FAN))
+
+
+def test_a_listing_that_misses_the_end_while_it_is_merged_is_made_again(tmp_path: Path) -> None:
+    """Reading a folder is no snapshot: it may pass the merged part's name before it is there, and come to the others
+    when they are gone. What is left then has no gap."""
+
+    class Late(LocalFiles):
+        late = False
+
+        def list(self, folder: str) -> list[str]:
+            found = super().list(folder)
+            late, self.late = self.late, False
+            return [name for name in found if not (late and name.startswith("part-00000008"))]
+
+    append_plainly(tmp_path, 0, 2 * FAN)
+    files = Late(tmp_path)
+    log = ParquetLog(files, "r")
+    compact(LocalFiles(tmp_path))
+    files.late = True
+    assert [row.job.trial.trial_id for row, _ in log.rows()] == list(range(4 * FAN))
+    assert not files.late
 
 
 @pytest.mark.parametrize("length", [0, 100, -9])

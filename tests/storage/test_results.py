@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_nas.errors import OutputError
+from spark_nas.errors import LeaseLost, OutputError
 from spark_nas.search.records import CurvePoint, Job, JobKey, Result, Trial
 from spark_nas.spaces.core import Architecture
 from spark_nas.storage.files import LocalFiles
@@ -79,8 +79,9 @@ def test_rows_come_back_in_order_with_asked_and_the_shared_environment(tmp_path:
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     one, two = (ParquetLog(LocalFiles(tmp_path), "r") for _ in range(2))
     one.append([FIRST], 1)
-    with pytest.raises(OutputError, match="another driver"):
+    with pytest.raises(LeaseLost, match="another driver") as caught:
         two.append([SECOND], 2)
+    assert caught.value.exit_code == 75
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 not really", None])
