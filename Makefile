@@ -89,7 +89,7 @@ QUIET := $$([ -t 2 ] || echo -qq)
 $(BIN)/python:
 	@python=$$(PYTHON="$(PYTHON)" scripts/python)
 	echo "Making $(VENV) with $$($$python --version)"
-	$$python -m venv $(VENV)
+	$$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; } # half of one would pass for one the next time
 
 $(VENV)/.requirements: requirements/base.txt | $(BIN)/python
 	@echo "Installing the $$(grep -c == requirements/base.txt) pinned packages of requirements/base.txt into $(VENV); Spark and torch are large, this takes minutes"

@@ -155,6 +155,8 @@ def read(file: str) -> dict[str, Any]:
         raise ConfigError(file, "experiment file", file, f"cannot be read: {reason}") from error
     try:
         raw = yaml.load(text, Loader=_Loader)
+    except ValueError as error:  # what looks like a date, say, and is none
+        raise ConfigError(file, "experiment file", file, f"not valid YAML: {error}: put it in quotes") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
@@ -203,5 +205,5 @@ def _override(raw: dict[str, Any], override: str, file: str) -> None:
             raise ConfigError(file, ".".join(keys[: depth + 1]), place, f"--set {path}: is not a section")
     try:
         place[keys[-1]] = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(file, f"--set {path}", text, "is not a YAML value") from error

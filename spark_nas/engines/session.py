@@ -28,6 +28,7 @@ from spark_nas.engines.profiles import (
     refuse_gpus_in_local,
     resource_profile,
 )
+from spark_nas.engines.redaction import is_secret
 from spark_nas.errors import ClusterError, OptionError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Session:
     """The address of a Spark Connect server, `sc://HOST:PORT`; None takes what SPARK_REMOTE says. The server's
     executors must be able to import spark_nas: install it there, or `session.addArtifacts(zip, pyfile=True)`."""
     conf: Mapping[str, object] = field(default_factory=dict)
-    """Spark properties for a session made here; a session that is already there keeps its own."""
+    """Spark properties for a session made here; a session that is already there keeps its own. No secrets."""
     wait_seconds: float = 120.0
     """How long to wait for executors to register, and for a Spark Connect server to answer."""
     profile: TaskProfile | None = None
@@ -71,6 +72,8 @@ class Session:
     def __post_init__(self) -> None:
         if not self.wait_seconds >= 0:
             raise OptionError("wait_seconds", self.wait_seconds, "give at least 0")
+        if secret := next((key for key, value in self.conf.items() if is_secret(key, _text(value))), None):
+            raise OptionError(f"conf.{secret}", "***", "leave secrets out: spark-submit takes them")
         if self.master is not None and self.master.startswith("sc://"):
             raise OptionError("master", connect.without_secrets(self.master), "is a Connect server: give it as remote")
         if self.remote is not None:
@@ -223,9 +226,7 @@ def _grows(session: SparkSession) -> bool:
 
 
 def _no_executor(wait_seconds: float) -> ClusterError:
-    return ClusterError(
-        f"no executor can run a task after {wait_seconds:g} s: check the cluster and its free resources"
-    )
+    return ClusterError(f"no executor can run a task after {wait_seconds:g} s: check the cluster and what is free")
 
 
 def _settle(count: Callable[[], int], wanted: int | None, wait_seconds: float) -> int:

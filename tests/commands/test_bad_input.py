@@ -6,15 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from spark_nas.commands.runs import Run
 from tests.commands.answers import Command
-
-if TYPE_CHECKING:
-    pass
 from tests.commands.bad_world import TRAINING, active_context, contents, search
 
 ASHA_ON_CELLS = "{name: asha, max_resource: 200, trials: 64}"
@@ -142,6 +138,8 @@ BAD: dict[str, tuple[list[str], str]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_code_2_and_starts_and_changes_nothing(case: str, world: Path, command: Command):
     arguments, message = BAD[case]
+    if arguments[0] == "search" and not any("engine" in argument for argument in arguments):
+        arguments = [*arguments, "--set", "engine=spark_async"]  # which would start Spark, if it came to that
     before, context = contents(world), active_context()
     answer = command(*(argument.replace("{tmp}", str(world)) for argument in arguments))
     assert (2, "") == (answer.code, answer.out)

@@ -49,6 +49,25 @@ def test_a_negative_wait_is_refused():
         Session(wait_seconds=-1)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("spark.hadoop.fs.s3a.secret.key", "the-secret"),
+        ("spark.hadoop.fs.s3a.access.key", "the-secret"),
+        ("spark.authenticate.secret", "the-secret"),
+        ("spark.executor.extraJavaOptions", "-Xss4m -Ddb.password=the-secret"),
+    ],
+)
+def test_a_secret_in_an_experiment_is_refused_and_not_shown(key: str, value: str):
+    with pytest.raises(OptionError, match=f"conf.{key}.*spark-submit") as caught:
+        Session(conf={key: value})
+    assert "the-secret" not in str(caught.value)
+
+
+def test_where_a_secret_lies_is_none():
+    Session(conf={"spark.ssl.keyPasswordFile": "/etc/key", "spark.hadoop.x": "a=b"})
+
+
 @pytest.mark.spark
 def test_a_session_that_is_there_is_taken_and_not_ours(spark: SparkSession):
     session, ours = Session().open()
