@@ -164,6 +164,9 @@ def simulated_table(workers: Sequence[int]) -> None:
     headings = ("method", "workers", "idle", "lost", "trained to R", "a worker", "first at", "jobs")
     more = ("decisions a CPU s, scheduler", "jobs a CPU s, loop and simulator", "MB")
     print_table((*headings, *more), (_simulated_row(method, count) for method in METHODS for count in workers))
+    n = alone(simulated, "ASHA", 500, 1, 0.0, 0.0).numbers
+    words = f"{n['jobs']:,.0f} decisions, {n['full']:.0f} trained to R, {n['jobs'] / n['loop']:.1f} CPU s in all"
+    print(f"ASHA on 500 workers without stragglers and drops: {words}.\n")
 
 
 def _simulated_row(method: str, workers: int) -> list[object]:

@@ -168,7 +168,7 @@ def asha_experiment(trials: int) -> Parts:
 def store_run(folder: Path, trials: int, workers: int = 256) -> int:
     """A finished ASHA search with curves and failures in `folder`, written by the real log; returns its rows."""
     from spark_nas.commands.search import new_record
-    from spark_nas.engines.task import versions
+    from spark_nas.engines.environment import versions
     from spark_nas.storage.files import LocalFiles
     from spark_nas.storage.record import begin
     from spark_nas.storage.results import ParquetLog

@@ -31,6 +31,7 @@ from spark_nas.commands import prepare_data as shards
 from spark_nas.commands import retrain as retraining
 from spark_nas.commands import runs
 from spark_nas.commands import search as searching
+from spark_nas.commands.endings import Ending
 from spark_nas.composing import check_session, compose
 from spark_nas.config import Budget, Retrain
 from spark_nas.data.dataset import ShardedData
@@ -172,9 +173,9 @@ def search(
     sections |= {"retrain": retrain, "storage": storage, "tracking": tracking}
     checked = compose(experiment, sections, spark)
     name = run_id or checked.name
-    parts, files = searching.opened(checked, str(output), name)
-    limits: dict[str, Any] = {"time_budget": time_budget, "grace": grace, "keep_checkpoints": keep_checkpoints}
-    searching.search(parts, files, name, spark=spark, interruptible=True, **limits)
+    with Ending(time_budget=time_budget, grace=grace, interruptible=True) as ending:
+        parts, files = searching.opened(checked, str(output), name)
+        searching.search(parts, files, name, ending=ending, spark=spark, keep_checkpoints=keep_checkpoints)
     return load_run(files.root, storage=checked.storage)
 
 

@@ -120,10 +120,12 @@ class Parts:
     def identity(self) -> dict[str, Any]:
         """What decides the results: two runs with equal identities are the same experiment."""
         e = self.experiment
+        order = getattr(self.dataset, "ordered_by", None)
         return {
             "seed": e.seed,
             "recipe": recipe_section(e),
             "data": getattr(self.dataset, "fingerprint", None),
+            **({"data_order": order} if order is not None else {}),
             **{name: describe(getattr(e, name)) for name in ("space", "sampler", "scheduler", "evaluator")},
             **({"method": identity_of(e.method)} if e.method is not None else {}),
         }

@@ -19,6 +19,8 @@ from spark_nas.search.records import Job, JobKey, Result
 
 _POLL_SECONDS = 0.5
 """How long the loop is deaf to a wish to stop while it waits for results."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 600.0
+"""Seconds before a lost job is submitted again whose worker lives: each pause is four times the one before."""
 Stop = Callable[[], str | None]
 """Asked every turn: why the search should stop now, or None to go on."""
 
@@ -56,6 +58,7 @@ def run(
     observer: Observer | None = None,
     housekeeper: Housekeeper | None = None,
     clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
     stop: Stop = lambda: None,
     grace: float = 60.0,
 ) -> int:
@@ -66,8 +69,12 @@ def run(
     Raises Unfinished after that, unless the search was at its end; SearchFailed when the first `budget.failures`
     results all failed, and OutputError when the log was not written by this scheduler. The engine is the caller's to
     close.
+
+    A job that is lost `budget.attempts` times has failed. It is submitted again at once when its worker has vanished,
+    for another will do; and after a pause (30 s, 2 min, 8 min, then 10 min) when its worker lives to say so, as what
+    it could not reach, a store or a disk, is out of reach for the next one too.
     """
-    loop = _Loop(scheduler, engine, log, budget or Budget(), observer, housekeeper, clock)
+    loop = _Loop(scheduler, engine, log, budget or Budget(), observer, housekeeper, clock, sleep)
     try:
         loop.resume()
         while (reason := stop()) is None and loop.step():
@@ -115,10 +122,14 @@ class _Loop:
         observer: Observer | None,
         housekeeper: Housekeeper | None,
         clock: Callable[[], float],
+        sleep: Callable[[float], None],
     ) -> None:
         self.scheduler, self.engine, self.log = scheduler, engine, log
-        self.budget, self.observer, self.housekeeper, self.clock = budget, observer, housekeeper, clock
+        self.budget, self.observer, self.housekeeper = budget, observer, housekeeper
+        self.clock, self.sleep = clock, sleep
         self.flying: dict[JobKey, Job] = {}
+        self.due: dict[JobKey, float] = {}
+        """When the engine gets those of the jobs in flight that it does not have."""
         self.attempts: dict[JobKey, int] = {}
         self.reached = _Resources()
         self.asked = self.resource = self.told = 0
@@ -138,26 +149,27 @@ class _Loop:
         for result, _ in rows:
             self._count(result.job)
         self._clear_away([result for result, _ in rows])  # not before the replay: until then nothing seems needed
-        self._submit(list(flying.values()))
+        self._hand_out(list(flying.values()))
 
     def step(self) -> bool:
         """One turn of the loop; False when the search is over."""
-        self._submit(self._ask())
+        self._hand_out(self._ask())
+        self._submit()
         if not self.flying:
             return False
-        if lost := self._take(self.engine.wait(_POLL_SECONDS)):
-            self.engine.submit(lost)
+        if len(self.due) < len(self.flying):
+            self._take(self.engine.wait(_POLL_SECONDS))
+        else:
+            self.sleep(_POLL_SECONDS)
         return True
 
     def land(self, reason: str, grace: float) -> None:
         """Take in what comes back within `grace` seconds. Raises Unfinished unless that was the end of the search."""
-        until, adrift = self.clock() + grace, list[Job]()
-        while self.flying and (left := until - self.clock()) > 0:
-            adrift += self._take(self.engine.wait(min(left, _POLL_SECONDS)))
-            for job in adrift:
-                self.flying.pop(job.key, None)
-        if self.flying or adrift or self._ask():
-            cut = len(self.flying) + len(adrift)
+        until = self.clock() + grace
+        while len(self.due) < len(self.flying) and (left := until - self.clock()) > 0:
+            self._take(self.engine.wait(min(left, _POLL_SECONDS)))
+        if self.flying or self._ask():
+            cut = len(self.flying)
             raise Unfinished(f"stopped ({reason}) after {self.told} jobs, {cut} in flight; the same command continues")
 
     def _ask(self) -> list[Job]:
@@ -171,23 +183,30 @@ class _Loop:
         self.asked += len(jobs)
         return jobs
 
-    def _submit(self, jobs: Sequence[Job]) -> None:
-        if jobs:
-            self.flying.update((job.key, job) for job in jobs)
-            for job in jobs:
-                self._count(job)
-            self.engine.submit(jobs)
-            if self.observer is not None:
-                self.observer.on_asked(jobs)
+    def _hand_out(self, jobs: Sequence[Job]) -> None:
+        """Let jobs be in flight; the engine gets them by `_submit`."""
+        for job in jobs:
+            self.flying[job.key], self.due[job.key] = job, self.clock()
+            self._count(job)
+        if jobs and self.observer is not None:
+            self.observer.on_asked(jobs)
 
-    def _take(self, results: Sequence[Result]) -> list[Job]:
-        """Append and tell what came back; returns the jobs that were lost and deserve another attempt."""
-        told, again = [], []
+    def _submit(self) -> None:
+        """Give the engine the jobs that are due."""
+        due = [key for key, when in self.due.items() if when <= self.clock()]
+        if due:
+            self.engine.submit([self.flying[key] for key in due])
+        for key in due:
+            del self.due[key]
+
+    def _take(self, results: Sequence[Result]) -> None:
+        """Append and tell what came back; what was lost and deserves another attempt becomes due again."""
+        told = []
         for result in results:
             attempt = self.attempts.pop(result.job.key, 1)
             if result.status == "lost" and attempt < self.budget.attempts:
                 self.attempts[result.job.key] = attempt + 1
-                again.append(result.job)
+                self.due[result.job.key] = self.clock() + _pause(result, attempt)
                 continue
             status = "failed" if result.status == "lost" else result.status
             told.append(replace(result, status=status, attempt=max(attempt, result.attempt)))
@@ -201,7 +220,6 @@ class _Loop:
         self.told += len(told)
         self._clear_away(told)
         self._give_up_if_hopeless(told)
-        return again
 
     def _clear_away(self, results: Sequence[Result]) -> None:
         if self.housekeeper is not None and results:
@@ -225,6 +243,11 @@ class _Loop:
         """Add what a job trains beyond the checkpoint it starts from; a score with a supernet's weights is nothing."""
         self.resource += max(0, job.resource - (self.reached.of(job.start_from) if job.start_from else 0))
         self.reached.add(job)
+
+
+def _pause(lost: Result, attempt: int) -> float:
+    """Seconds until a lost job is submitted again: none when nobody was left to say where it ran."""
+    return min(_LONGEST_PAUSE, _FIRST_PAUSE * 4 ** min(attempt - 1, 9)) if lost.executor else 0.0
 
 
 class _Resources:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
+import shlex
 import sys
 from importlib import metadata
-from pathlib import Path
+
+from spark_nas.engines.environment import commit_of_checkout, git
 
 _PACKAGES = ("spark_nas", "pyspark", "torch", "petastorm", "pyarrow", "numpy", "pandas", "ConfigSpace")
 
@@ -28,11 +29,8 @@ def code_revision() -> str:
 
     A wheel on a cluster is not in a checkout: there the version is all that is known.
     """
-    root = Path(__file__).resolve().parents[1]
-    if (root / ".git").exists():
-        commit = _git(root, "rev-parse", "HEAD")
-        if commit:
-            return commit + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    if commit := commit_of_checkout():
+        return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     try:
         return f"spark_nas {metadata.version('spark_nas')}"
     except metadata.PackageNotFoundError:
@@ -40,15 +38,5 @@ def code_revision() -> str:
 
 
 def command_line() -> str:
-    """How this process was started."""
-    return " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
-
-
-def _git(root: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    """How this process was started, quoted for a shell."""
+    return shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])

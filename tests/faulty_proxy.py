@@ -39,10 +39,18 @@ class Plan:
 
     def __post_init__(self) -> None:
         self._rng, self._lock = Random(self.seed), threading.Lock()
+        self._away_until = 0.0
+
+    def go_away(self, seconds: float) -> None:
+        """From now on and for so long every connection is reset: "away"."""
+        self._away_until = time.monotonic() + seconds
 
     def next(self, *, conditional: bool) -> str | None:
         """A fault, or None."""
         with self._lock:
+            if time.monotonic() < self._away_until:
+                self.done["away"] += 1
+                return "away"
             if self._rng.random() >= self.share:
                 return None
             possible = [fault for fault in self.faults if conditional or fault != "conflict 409"]
@@ -94,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self._body()
         fault = self.plan.next(conditional="If-None-Match" in self.headers)
-        if fault == "reset":
+        if fault in ("reset", "away"):
             return self._reset()
         if fault in _ERRORS:
             return self._refuse(*_ERRORS[fault])

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spark_nas import driver
 from spark_nas.config import Budget
 from spark_nas.engines.local import Local
 from spark_nas.engines.simulated import Simulated
-from spark_nas.errors import SearchFailed
+from spark_nas.errors import SearchFailed, Unfinished
 from spark_nas.search.protocols import Workspace
-from spark_nas.search.records import SUPERNET, Job, JobKey, Outcome, Trial
+from spark_nas.search.records import SUPERNET, Job, JobKey, Outcome, Result, Trial
 from spark_nas.search.schedulers.full_training import FullTraining
 from tests.driver_support import (
     ASHA,
@@ -54,6 +55,86 @@ def test_a_lost_job_takes_a_slot_until_it_comes_back():
     driver.run(fresh(ASHA), engine, MemoryLog(), budget=Budget(attempts=99))
     assert engine.lost > 0
     assert engine.most == 3
+
+
+class Outage(Crowded):
+    """What ends from `begins` to `ends` cannot reach the store: its worker lives and says so."""
+
+    begins, ends = 0.0, math.inf
+    hits = slept = 0
+
+    def wait(self, timeout: float | None = None) -> list[Result]:
+        results = super().wait(timeout)
+        if not self.begins <= self.now < self.ends:
+            return results
+        self.hits += len(results)
+        return [Result(r.job, "lost", error="the store failed: no route", executor=r.executor) for r in results]
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept += 1
+
+
+def outage(options: Options, begins: float, ends: float, **simulated: float) -> Outage:
+    engine = Outage(curves(options, divergence=0.0), Simulated(**{"unit_seconds": 1.0, **simulated}))
+    engine.begins, engine.ends = begins, ends
+    return engine
+
+
+@pytest.mark.parametrize("name", SYNCHRONOUS)
+@given(begins=st.floats(0, 8), workers=st.integers(1, 9))
+@settings(max_examples=5, deadline=None)
+def test_an_outage_of_the_store_of_two_minutes_fails_no_job(name: str, begins: float, workers: int):
+    options, log = SYNCHRONOUS[name], MemoryLog()
+    engine = outage(options, begins, begins + 120, workers=workers)
+    driver.run(fresh(options), engine, log, clock=engine.clock, sleep=engine.sleep)
+    assert engine.hits > 0
+    assert {"completed"} == {result.status for result in log.results}
+    assert engine.most <= workers
+
+
+class CutOff(Outage):
+    """An outage that the worker of the first job alone meets."""
+
+    def wait(self, timeout: float | None = None) -> list[Result]:
+        [result] = super().wait(timeout)
+        reached = result.status == "lost" and result.job.trial.trial_id > 0
+        return [replace(result, status="completed", loss=0.5, error=None) if reached else result]
+
+
+def test_what_comes_back_is_taken_while_a_lost_job_waits():
+    options, log = FullTraining(40, 1), MemoryLog()
+    engine = CutOff(curves(options, divergence=0.0), Simulated(workers=2, unit_seconds=1.0))
+    engine.ends = 20.0
+    driver.run(fresh(options), engine, log, clock=engine.clock, sleep=engine.sleep)
+    order = [result.job.trial.trial_id for result in log.results]
+    assert (40, 0) == (len(order), engine.slept)
+    assert 30 <= order.index(0) <= 32
+    assert ("completed", 2) == (log.results[order.index(0)].status, log.results[order.index(0)].attempt)
+
+
+def test_a_store_that_stays_away_fails_a_job_after_the_attempts_it_is_given_and_growing_pauses():
+    options, log = FullTraining(1, 1), MemoryLog()
+    engine = outage(options, 0.0, math.inf, workers=1)
+    driver.run(fresh(options), engine, log, budget=Budget(attempts=7), clock=engine.clock, sleep=engine.sleep)
+    [result] = log.results
+    assert ("failed", 7, 7) == (result.status, result.attempt, len(engine.submitted))
+    assert 30 + 120 + 480 + 3 * 600 + 7 == engine.now
+
+
+def test_a_wish_to_stop_is_heard_while_all_jobs_wait_for_the_store():
+    options = FullTraining(1, 1)
+    engine = outage(options, 0.0, math.inf, workers=1)
+    with pytest.raises(Unfinished, match="1 in flight"):
+        driver.run(
+            fresh(options),
+            engine,
+            MemoryLog(),
+            clock=engine.clock,
+            sleep=engine.sleep,
+            stop=lambda: "enough" if engine.now > 10 else None,
+        )
+    assert engine.now < 11
 
 
 @pytest.mark.parametrize("options", [*SYNCHRONOUS.values(), *ASYNCHRONOUS.values()])

@@ -127,6 +127,14 @@ def test_jobs_lost_while_landing_are_left_to_the_next_invocation():
     assert all(result.status == "completed" for result in log.results)
 
 
+def test_what_was_in_flight_is_not_submitted_again_where_there_is_a_reason_to_stop_from_the_start():
+    rows = [(Result(fresh(ASHA).ask(4)[1], "completed", 0.5), 4)]
+    engine = Crowded(curves(ASHA), Simulated(workers=4))
+    with pytest.raises(Unfinished, match=r"stopped \(enough\) after 1 jobs, 3 in flight"):
+        driver.run(fresh(ASHA), engine, MemoryLog(rows), clock=engine.clock, stop=lambda: "enough")
+    assert not hasattr(engine, "submitted")
+
+
 def test_a_search_that_was_at_its_end_is_not_unfinished():
     log, asked = search(SYNCHRONOUS["hyperband"])
     assert driver.run(fresh(SYNCHRONOUS["hyperband"]), cluster(ASHA), log, stop=lambda: "enough") == asked

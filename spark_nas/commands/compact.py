@@ -1,7 +1,7 @@
 """`spark-nas compact`: merge the small files of a run's results table; also while the search goes on.
 
 What killed attempts have left of checkpoints is removed too, unless a driver holds the run: then it may be in the
-making.
+making. Where a job has no commit, only temporary files an hour old are: a worker may have outlived its driver.
 """
 
 from __future__ import annotations

@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from spark_nas.data.descriptor import FILE_NAME, Descriptor
 from spark_nas.data.folder import DataFolder, open_folder
-from spark_nas.data.prepare import SEED, SHARDS, TEST_FRACTION, VALID_FRACTION, check_output, prepare
-from spark_nas.data.prepare_text import check_vocabulary, prepare_text
+from spark_nas.data.prepare import (
+    SEED,
+    SHARDS,
+    TEST_FRACTION,
+    VALID_FRACTION,
+    D,
+    Planned,
+    check_output,
+    fill,
+    plan_examples,
+)
+from spark_nas.data.prepare_text import check_vocabulary, plan_text
 from spark_nas.data.sources import KINDS, Source, Text, open_source
 from spark_nas.data.text_descriptor import LEVELS, TextDescriptor, load_any
 from spark_nas.engines.session import Session
@@ -81,15 +91,22 @@ def write_shards(
     if if_missing and folder.sizes([FILE_NAME]) != [None]:
         return f"{folder.location} is there already: {load_any(folder).name}"
     opened = _source(source, seed, image_size, level, vocabulary)
-    check_output(folder, overwrite)  # before Spark starts
-    splits = {"valid_fraction": valid_fraction, "test_fraction": test_fraction}
-    common: dict[str, Any] = {"shards": shards, "name": name, "overwrite": overwrite, **splits}
-    session, ours = (spark, False) if spark is not None else Session(master=master).open()
+    making = Session(master=master)
+    check_output(folder, overwrite)
+    options: dict[str, Any] = {"valid_fraction": valid_fraction, "test_fraction": test_fraction, "name": name}
+    # All that may be wrong with the source and the options is found before Spark starts.
+    if isinstance(opened, Text):
+        text = plan_text(opened, shards=shards, vocabulary=vocabulary, **options)
+        return _said_of_text(_written(text, folder, spark, making), folder)
+    examples = plan_examples(opened, shards=shards, seed=SEED if seed is None else seed, **options)
+    return _said_of_examples(_written(examples, folder, spark, making), folder)
+
+
+def _written(planned: Planned[D], folder: DataFolder, spark: SparkSession | None, making: Session) -> D:
+    """Let a session write: `spark`, which is left open, or else that of `making`, stopped if it was made here."""
+    session, ours = (spark, False) if spark is not None else making.open()
     try:
-        if isinstance(opened, Text):
-            return _said_of_text(prepare_text(session, opened, folder, vocabulary=vocabulary, **common), folder)
-        prepared = prepare(session, opened, folder, seed=SEED if seed is None else seed, **common)
-        return _said_of_examples(prepared, folder)
+        return fill(session, folder, planned)
     finally:
         if ours:
             session.stop()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spark_nas.assemble import Parts, describe
-from spark_nas.commands.endings import add_ending_arguments
+from spark_nas.commands.endings import Ending, add_ending_arguments
 from spark_nas.commands.runs import RETRAINED, Run, add_run_argument
 from spark_nas.commands.search import drive
 from spark_nas.config import Retrain
@@ -86,17 +86,9 @@ def retrain(
     files = run.files.below(name)
     log = ParquetLog(files, run.record["run_id"], run.record["environment"])
     seeds = max([options.seeds, *(asked for _, asked in log.rows())])  # it may have been asked for more before
-    parts = _parts(run, best, epochs, seeds)
-    drive(
-        parts,
-        files,
-        run.record,
-        spark=spark,
-        time_budget=time_budget,
-        grace=grace,
-        keep_checkpoints=True,
-        interruptible=interruptible,
-    )
+    with Ending(time_budget=time_budget, grace=grace, interruptible=interruptible) as ending:
+        parts = _parts(run, best, epochs, seeds)
+        drive(parts, files, run.record, ending=ending, spark=spark, keep_checkpoints=True)
     results = sorted((result for result, _ in log.rows()), key=lambda result: result.job.key)
     text = parts.dataset is not None and parts.dataset.input_shape == ()
     summary = _summary(best, epochs, results[: options.seeds], text=text)

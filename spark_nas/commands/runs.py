@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +99,28 @@ class Run:
         return parts
 
     def retrained(self) -> Mapping[str, Any] | None:
-        """What `retrain` has left, or None."""
+        """What `retrain` has left, or None. Raises OutputError when it cannot be read."""
         content = self.files.read(RETRAINED)
-        return None if content is None else dict(json.loads(content))
+        if content is None:
+            return None
+        try:
+            summary = json.loads(content)
+            _check_retrained(summary)
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            remedy = "`spark-nas retrain` writes it anew"
+            raise OutputError(
+                f"{self.files.root}/{RETRAINED} is not what retraining leaves: {error}; {remedy}"
+            ) from error
+        return dict(summary)
+
+
+def _check_retrained(summary: object) -> None:
+    """Raise ValueError unless it is a summary as `retrain` makes it, all finite numbers."""
+    if not isinstance(summary, dict):
+        raise ValueError(f"{summary!r} is no mapping")
+    measure = "test_perplexity" if "test_perplexity" in summary else "test_accuracy"
+    for name in ("trial_id", "epochs", "seeds", measure, f"{measure}_std", *summary):
+        if name not in summary:
+            raise ValueError(f"it has no {name}")
+        if type(summary[name]) not in (int, float) or not math.isfinite(summary[name]):
+            raise ValueError(f"{name} is {summary[name]!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from spark_nas.commands.endings import Ending, add_ending_arguments
 from spark_nas.commands.runs import run_files
 from spark_nas.config import Experiment
 from spark_nas.engines.descriptions import named_run
-from spark_nas.engines.task import versions
+from spark_nas.engines.environment import versions
 from spark_nas.errors import SearchFailed
 from spark_nas.report.leaderboard import incumbent, print_leaderboard
 from spark_nas.report.progress import Progress
@@ -23,7 +24,7 @@ from spark_nas.search.records import Result
 from spark_nas.storage.files import Files
 from spark_nas.storage.garbage import Housekeeper
 from spark_nas.storage.jobs import CommittedJobs
-from spark_nas.storage.lease import Lease
+from spark_nas.storage.lease import Lease, LeasedLog
 from spark_nas.storage.probe import require_answer, require_conditional_writes
 from spark_nas.storage.record import begin
 from spark_nas.storage.results import ParquetLog
@@ -57,15 +58,11 @@ def execute(arguments: argparse.Namespace) -> int:
     """Search, and print the leaderboard."""
     experiment = load_experiment(arguments.experiment, arguments.set)
     run_id = arguments.run_id or experiment.name
-    parts, files = opened(experiment, arguments.output, run_id)
-    results = search(
-        parts,
-        files,
-        run_id,
-        time_budget=arguments.time_budget,
-        grace=arguments.grace,
-        keep_checkpoints=arguments.keep_checkpoints,
-    )
+    with Ending(time_budget=arguments.time_budget, grace=arguments.grace) as ending:
+        parts, files = opened(experiment, arguments.output, run_id)
+        results = search(
+            parts, files, run_id, ending=ending, settings=arguments.set, keep_checkpoints=arguments.keep_checkpoints
+        )
     print_leaderboard(RunView(run_id, {}, results))
     print(f"Run: {files.root}")
     return 0
@@ -83,31 +80,22 @@ def search(
     files: Files,
     run_id: str,
     *,
+    ending: Ending | None = None,
+    settings: Sequence[str] | None = None,
     spark: SparkSession | None = None,
-    time_budget: float | None = None,
-    grace: float = 60.0,
     keep_checkpoints: bool = False,
-    interruptible: bool = False,
 ) -> list[Result]:
     """Run or continue the search in `files`; returns all its rows.
 
+    `settings` are those of `--set` to an experiment file, for the record; None where a program made the experiment.
+
     Raises OutputError when the run is another experiment's, SearchFailed when no trial completed, and Unfinished when
-    it was stopped before its end: by SIGTERM, after `time_budget` seconds, because another driver holds the run, or,
-    where it is `interruptible`, by SIGINT.
+    it was stopped before its end: by `ending`, whose block is the caller's, or because another driver holds the run.
     """
     require_conditional_writes(files)
     environment = versions()
-    record = begin(files, new_record(parts, run_id, environment))
-    log = drive(
-        parts,
-        files,
-        record,
-        spark=spark,
-        time_budget=time_budget,
-        grace=grace,
-        keep_checkpoints=keep_checkpoints,
-        interruptible=interruptible,
-    )
+    record = begin(files, new_record(parts, run_id, environment, settings))
+    log = drive(parts, files, record, ending=ending, spark=spark, keep_checkpoints=keep_checkpoints)
     results = [result for result, _ in log.rows()]
     if incumbent(results) is None:
         errors = [result.error.splitlines()[0] for result in results if result.error]
@@ -120,23 +108,20 @@ def drive(
     files: Files,
     record: Mapping[str, Any],
     *,
+    ending: Ending | None = None,
     spark: SparkSession | None = None,
-    time_budget: float | None = None,
-    grace: float = 60.0,
     keep_checkpoints: bool = False,
-    interruptible: bool = False,
 ) -> ParquetLog:
     """The loop, under a lease, with its engine opened and closed, its progress shown. Returns the log it wrote.
 
     Checkpoints that the scheduler needs no more are deleted on the way, unless all are to be kept.
     """
-    scheduler = parts.scheduler()
-    options: dict[str, Any] = {"budget": parts.experiment.budget, "grace": grace}
+    scheduler, ending = parts.scheduler(), ending or Ending()
+    options: dict[str, Any] = {"budget": parts.experiment.budget, "grace": ending.grace}
     # What has begun is ended in the opposite order: the lease goes last, when nobody writes any more.
     with contextlib.ExitStack() as running:
-        lease = running.enter_context(Lease(files))
-        ending = Ending(time_budget=time_budget, watch=lease.check, grace=grace if interruptible else None)
-        options["stop"] = running.enter_context(ending).reason
+        lease = running.enter_context(Lease(files, sleep=ending.sleep))
+        options["stop"] = lambda: lease.checked(ending.reason())
         log = running.enter_context(ParquetLog(files, record["run_id"], record["environment"]))
         progress = Progress(total_jobs=planned_jobs(parts))
         options["observer"] = running.enter_context(tracked_too(progress, parts, files.root, record, log.rows))
@@ -144,10 +129,11 @@ def drive(
         if parts.dataset is not None and not keep_checkpoints:  # those of tables are a few bytes
             housekeeper = Housekeeper(files, scheduler.needed)
             options["housekeeper"] = running.enter_context(contextlib.closing(housekeeper))
+        ending.check()  # what is said after this the loop hears
         engine = running.enter_context(contextlib.closing(parts.engine(CommittedJobs(files), spark)))
         if clock := getattr(engine, "clock", None):  # the simulated engine keeps its own time
             options["clock"] = clock
-        driver.run(scheduler, engine, log, **options)
+        driver.run(scheduler, engine, LeasedLog(log, lease), **options)
     return log
 
 
@@ -161,13 +147,16 @@ def planned_jobs(parts: Parts) -> int | None:
     return min(jobs, budget.jobs) if budget.jobs else jobs
 
 
-def new_record(parts: Parts, run_id: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """What `run.json` says of a run that begins now."""
+def new_record(
+    parts: Parts, run_id: str, environment: Mapping[str, str], settings: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """What `run.json` says of a run that begins now; `settings` as `search` has them."""
     experiment = parts.experiment
     return {
         "run_id": run_id,
         "experiment": experiment.raw,
         "file": experiment.file,
+        "settings": None if settings is None else list(settings),
         "identity": parts.identity(),
         "max_resource": experiment.scheduler.max_resource,
         "environment": dict(environment),
@@ -179,12 +168,21 @@ def new_record(parts: Parts, run_id: str, environment: Mapping[str, str]) -> dic
 
 
 def commands(run_id: str, record: Mapping[str, Any], output: str) -> Sequence[str]:
-    """The command lines that make this run again; one that a program began has no file yet."""
-    written = record["file"] if not record["file"].startswith("<") else f"{run_id}.yaml"
-    first = () if written == record["file"] else (f"# save the experiment below as {written}",)
+    """The command lines that make this run again, quoted for a shell.
+
+    Where file and `--set` do not say it all (a program began the run, or a record has no settings yet), the
+    experiment in the record is to be saved first.
+    """
+    settings, written, folder = record.get("settings"), record["file"], f"{output}/{run_id}"
+    first: tuple[str, ...] = ()
+    if not isinstance(settings, list):
+        settings, written = [], f"{run_id}.yaml"
+        first = (f"# save the experiment below as {written}",)
+    given = [word for setting in settings for word in ("--set", str(setting))]
+    store = [word for setting in settings if str(setting).startswith("storage.") for word in ("--set", str(setting))]
     return (
         *first,
-        f"spark-nas search {written} --output {output} --run-id {run_id}",
-        f"spark-nas retrain {output}/{run_id}",
-        f"spark-nas report {output}/{run_id}",
+        shlex.join(["spark-nas", "search", written, "--output", output, "--run-id", run_id, *given]),
+        shlex.join(["spark-nas", "retrain", folder, *store]),
+        shlex.join(["spark-nas", "report", folder, *store]),
     )

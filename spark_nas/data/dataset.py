@@ -16,7 +16,7 @@ from spark_nas.data.cache import DECODED, CacheKey, DecodedSplit, is_kept
 from spark_nas.data.cutting import Batch, Part, cut, shuffled_windows
 from spark_nas.data.descriptor import Descriptor, check_files
 from spark_nas.data.folder import DataFolder, check_uri, open_folder
-from spark_nas.data.order import EpochOrder, epoch_order, stored_positions
+from spark_nas.data.order import EpochOrder, described, epoch_order, stored_positions
 from spark_nas.data.reader import RowGroup, read_row_groups
 from spark_nas.data.text import TextDataset
 from spark_nas.data.text_descriptor import TextDescriptor, load_any
@@ -39,7 +39,11 @@ class ShardedData:
     readers: int = 1
     """Reader threads of a stream. They change the speed, never the order."""
     shuffle_window: int = 16
-    """Row groups (at most 4 MiB each) whose rows are shuffled together; bounds the memory of a stream."""
+    """Row groups (at most 4 MiB each) whose rows are shuffled together; bounds the memory of a stream. Like the
+    number of shards, it decides the order of the examples, cached or streamed: a run is continued with the same two."""
+    storage: StorageOptions | None = None
+    """How the data's object store is reached where it is not the run's own: a public bucket, read anonymously, or one
+    in another region. None: by the experiment's section `storage`."""
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -54,9 +58,10 @@ class ShardedData:
         """Read the descriptor and check that every shard is there. Raises DataError, in milliseconds, when not.
 
         Args:
-            storage: how an object store is reached; None takes what the environment says. A local path needs none.
+            storage: how an object store is reached, unless `self.storage` says it; None takes what the environment
+                says. A local path needs none.
         """
-        folder = open_folder(self.path, storage)
+        folder = open_folder(self.path, self.storage.resolved() if self.storage is not None else storage)
         descriptor = load_any(folder)
         check_files(folder, descriptor)
         if isinstance(descriptor, TextDescriptor):
@@ -106,6 +111,12 @@ class ShardedDataset:
         """Identifies the content, whatever its sharding."""
         return self.descriptor.fingerprint
 
+    @property
+    def ordered_by(self) -> dict[str, object]:
+        """What decides the order of an epoch beside (seed, epoch), and so a run's batches: see `order.described`."""
+        groups = {name: split.row_groups for name, split in self.descriptor.splits.items()}
+        return described(groups, self.shuffle_window)
+
     def rows(self, split: str) -> int:
         """Number of examples of a split. Raises DataError for an unknown split, naming those there are."""
         return self.descriptor.split(split).rows
@@ -113,7 +124,8 @@ class ShardedDataset:
     def batches(self, split: str, batch_size: int, *, seed: int | None = None, epoch: int = 0) -> Iterator[Batch]:
         """One epoch: x [B, *input_shape] and y [B], fresh, writable and contiguous; the last batch may be short.
 
-        With a seed the order is a function of (seed, epoch); without, the stored order (shuffled once, when prepared).
+        With a seed the order is a function of (seed, epoch) and `ordered_by`; without, the stored order (shuffled once,
+        when prepared).
         Raises DataError when a shard is unreadable or the shards hold other rows than the descriptor says.
         """
         if batch_size < 1:

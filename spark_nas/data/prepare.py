@@ -13,11 +13,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import pyarrow.fs  # type: ignore[import-untyped]
@@ -43,6 +43,20 @@ _PROBE = ".descriptor.probe.tmp"
 _CHUNK = 4096
 """Rows copied at a time where the whole split would be copied otherwise."""
 D = TypeVar("D", Descriptor, TextDescriptor)
+
+
+@dataclass(frozen=True)
+class Planned(Generic[D]):
+    """A data set of which everything is decided and nothing is written."""
+
+    splits: SplitPlan
+    """The rows of every split."""
+    shards: int
+    """Files of each split, at most the rows of the smallest."""
+    descriptor: D
+    """Whole, but for the files of its splits."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Texts of further files by their names, which the descriptor speaks of."""
 
 
 def prepare(
@@ -77,30 +91,33 @@ def prepare(
     """
     folder = open_folder(output)
     check_output(folder, overwrite)
+    fractions = {"valid_fraction": valid_fraction, "test_fraction": test_fraction}
+    return fill(spark, folder, plan_examples(source, shards=shards, seed=seed, name=name, **fractions))
+
+
+def plan_examples(
+    source: Source, *, shards: int, seed: int, valid_fraction: float, test_fraction: float, name: str | None
+) -> Planned[Descriptor]:
+    """Read the source and decide everything, as `prepare` says; no Spark is needed. Raises DataError."""
+    if shards < 1:
+        raise DataError(f"shards: {shards}: must be at least 1")
     raw = source.read()
     splits = plan_splits(raw, seed, valid_fraction, test_fraction)
-    _check_rows(raw, splits, shards)
-    descriptor = _describe(raw, splits, name or raw.name, seed)
-    return fill(spark, folder, splits, shards, descriptor)
+    for split, (_, rows) in splits.splits.items():
+        if len(rows) < shards:
+            raise DataError(
+                f"{raw.where}: split {split!r} has {len(rows)} rows for {shards} shards; ask for fewer shards"
+            )
+    return Planned(splits, shards, _describe(raw, splits, name or raw.name, seed))
 
 
-def fill(
-    spark: SparkSession,
-    folder: DataFolder,
-    splits: SplitPlan,
-    shards: int,
-    planned: D,
-    beside: Mapping[str, str] | None = None,
-) -> D:
-    """Stage, let Spark write, and publish what was written.
+def fill(spark: SparkSession, folder: DataFolder, planned: Planned[D]) -> D:
+    """Stage, let Spark write, and publish what was written; returns the descriptor.
 
     Args:
         spark: runs one task for each shard.
         folder: that `check_output` has looked at.
-        splits: the rows of every split.
-        shards: files of each split, at most the rows of the smallest.
-        planned: the descriptor, but for the files of its splits.
-        beside: texts of further files by their names, which the descriptor speaks of.
+        planned: what to write.
 
     Raises:
         OutputError: the output cannot be written.
@@ -108,9 +125,9 @@ def fill(
     """
     try:
         _clear(folder)
-        plans = _stage_all(folder, splits, shards, planned.example_bytes)
-        complete = replace(planned, splits=_by_split(plans, _run(spark, plans)))
-        for name, text in {**(beside or {}), FILE_NAME: complete.to_json()}.items():  # the descriptor last
+        plans = _stage_all(folder, planned.splits, planned.shards, planned.descriptor.example_bytes)
+        complete = replace(planned.descriptor, splits=_by_split(plans, _run(spark, plans)))
+        for name, text in {**planned.beside, FILE_NAME: complete.to_json()}.items():  # the descriptor last
             with folder.creating(name) as path:
                 path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -121,16 +138,6 @@ def fill(
         with suppress(OSError):
             folder.remove_all(STAGING)
     return complete
-
-
-def _check_rows(raw: Raw, splits: SplitPlan, shards: int) -> None:
-    if shards < 1:
-        raise DataError(f"shards: {shards}: must be at least 1")
-    for split, (_, rows) in splits.splits.items():
-        if len(rows) < shards:
-            raise DataError(
-                f"{raw.where}: split {split!r} has {len(rows)} rows for {shards} shards; ask for fewer shards"
-            )
 
 
 def _describe(raw: Raw, splits: SplitPlan, name: str, seed: int) -> Descriptor:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_nas.data.folder import DataFolder, open_folder
-from spark_nas.data.prepare import SHARDS, TEST_FRACTION, VALID_FRACTION, check_output, created_by, fill
+from spark_nas.data.prepare import SHARDS, TEST_FRACTION, VALID_FRACTION, Planned, check_output, created_by, fill
 from spark_nas.data.sources.base import SPLITS, Arrays
 from spark_nas.data.sources.text import RawText, Text
 from spark_nas.data.splitting import SplitPlan
@@ -74,19 +74,33 @@ def prepare_text(
     check_vocabulary(vocabulary)
     folder = open_folder(output)
     check_output(folder, overwrite)
+    fractions = {"valid_fraction": valid_fraction, "test_fraction": test_fraction}
+    return fill(spark, folder, plan_text(source, shards=shards, vocabulary=vocabulary, name=name, **fractions))
+
+
+def plan_text(
+    source: Text,
+    *,
+    shards: int,
+    vocabulary: int | None,
+    valid_fraction: float,
+    test_fraction: float,
+    name: str | None,
+) -> Planned[TextDescriptor]:
+    """Read the text and decide everything, as `prepare_text` says; no Spark is needed. Raises DataError."""
+    if shards < 1:
+        raise DataError(f"shards: {shards}: must be at least 1")
     raw = source.read()
     streams, rule = split_streams(raw, valid_fraction, test_fraction)
     chunk = _chunk(raw, streams, shards)
     encoded = encode(raw, streams, vocabulary)
     vocabulary_file = vocabulary_json(encoded.vocabulary)
     descriptor = _describe(raw, encoded, name or raw.name, rule, chunk, vocabulary_digest(vocabulary_file))
-    return fill(spark, folder, _plan(encoded.streams, chunk), shards, descriptor, {VOCABULARY: vocabulary_file})
+    return Planned(_plan(encoded.streams, chunk), shards, descriptor, {VOCABULARY: vocabulary_file})
 
 
 def _chunk(raw: RawText, streams: Streams, shards: int) -> int:
     """Tokens of a row, so few that each shard gets a row."""
-    if shards < 1:
-        raise DataError(f"shards: {shards}: must be at least 1")
     for split, stream in streams.items():
         if len(stream) < shards:
             raise DataError(f"{raw.where}: split {split!r} has {len(stream)} tokens for {shards} shards; ask for fewer")

@@ -43,11 +43,8 @@ def plan_splits(raw: Raw, seed: int, valid_fraction: float, test_fraction: float
             chosen[split] = (raw.splits[split], np.arange(len(raw.splits[split].y)))
             rules.append(f"{split}: the source's own")
             continue
-        carved = carve(train.y, rest, round(fraction * len(train.y)), derive_seed("carve", split, seed))
-        if not 0 < fraction < 1 or not len(carved) or len(carved) >= len(rest):
-            raise DataError(
-                f"{raw.where}: split {split!r} would get {len(carved)} of {len(rest)} rows; choose another fraction"
-            )
+        count = _count(raw.where, split, fraction, len(train.y), len(rest))
+        carved = carve(train.y, rest, count, derive_seed("carve", split, seed))
         rest = np.setdiff1d(rest, carved, assume_unique=True)
         chosen[split] = (train, carved)
         rules.append(
@@ -62,6 +59,17 @@ def plan_splits(raw: Raw, seed: int, valid_fraction: float, test_fraction: float
         arrays, rows = chosen[split]
         shuffled[split] = (arrays, np.random.default_rng(derive_seed("shuffle", split, seed)).permutation(rows))
     return SplitPlan(shuffled, "; ".join(rules))
+
+
+def _count(where: str, split: str, fraction: float, rows: int, left: int) -> int:
+    """How many of `rows` rows a split gets. Raises DataError when that is none, or all that are left."""
+    count = round(fraction * rows) if 0 < fraction < 1 else 0
+    if not 0 < count < left:
+        raise DataError(
+            f"{where}: split {split!r} would get {fraction:g} of {rows} rows, of which {left} are left; "
+            "choose another fraction"
+        )
+    return count
 
 
 def carve(y: NDArray[np.int64], rows: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -20,34 +20,23 @@ from typing import TYPE_CHECKING
 from spark_nas.engines.bounded import bounded
 from spark_nas.engines.connect import check_answers
 from spark_nas.engines.descriptions import as_tag, describe_jobs, is_tag, of_run
+from spark_nas.engines.flight import Batches, Flight
 from spark_nas.engines.profiles import map_arguments
 from spark_nas.engines.session import is_connect
-from spark_nas.engines.spark_errors import (
-    FAILED_TASK,
-    FAILED_TOGETHER,
-    is_gone,
-    is_python_error,
-    is_refused,
-    is_sparks,
-    trouble,
-)
+from spark_nas.engines.spark_errors import is_gone, is_python_error, is_refused, is_sparks, trouble
 from spark_nas.engines.task import describe
-from spark_nas.engines.worker import NOT_STARTED, RESULT_SCHEMA, Assignment, Feed, FixedBatches, Payload, run_partition
+from spark_nas.engines.worker import RESULT_SCHEMA, Assignment, Feed, FixedBatches, Payload, run_partition
 from spark_nas.errors import ClusterError, ClusterLost, SparkNasError
 from spark_nas.search.protocols import JobStore
-from spark_nas.search.records import Job, JobKey, Result
-from spark_nas.search.wire import result_from_json
+from spark_nas.search.records import JobKey, Result
 
 if TYPE_CHECKING:
     from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
 
-_RELAUNCHES = 8
 _CLOSE_SECONDS = 10.0
 _CANCEL_AGAIN_SECONDS = 0.5
 _PULSE_SECONDS = 10.0
-
-Batches = Sequence[Sequence[Assignment]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +81,7 @@ class Launcher:
         # A JVM that ends fails its calls at once; a Connect client goes on calling a server that is gone.
         self._pulse = time.monotonic() + _PULSE_SECONDS if is_connect(session) else math.inf
         self._worked = self._closed = self._gone = False
+        self._suspects: set[JobKey] = set()
         self._threads = [_thread(session, self._serve) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -158,39 +148,25 @@ class Launcher:
             self._landed.put(landing)
 
     def _fly(self, batches: Batches) -> Landing:
-        """Run a flight; when a task's death ends its Spark job, run the innocent partitions again without it."""
-        board = [list(batch) for batch in batches]
-        found: dict[JobKey, Result] = {}
-        waiting: set[JobKey] = set()
-        careful = not self._sparing
-        for _ in range(1 + _RELAUNCHES):
-            if self._closed:
-                break
+        """Run a flight; when a task's death ends its Spark job, run the others again without it."""
+        careful, has_commits = not self._sparing, self._store is not None
+        flight = Flight(batches, self._suspects, careful=careful, has_commits=has_commits)
+        while (board := flight.board) is not None and not self._closed:
             try:
-                rows = self._run(board, careful)
+                rows = self._run(board, flight.careful)
             except Exception as error:
                 if self._is_hopeless(error):
                     return Landing((), trouble=trouble(error))
-                found |= self._committed(board, found)
-                found |= {j.key: _lost(j, n, error) for j, n in self._suspects(error, board, found, careful)}
-                board = [rest for batch in board if (rest := [a for a in batch if a.job.key not in found])]
-                careful = True
-                if not board:
-                    break
+                flight.failed(error, self._committed(board, flight.found))
             else:
                 self._worked = True
-                results = [result_from_json(row) for row in rows if row != NOT_STARTED]
-                found |= {result.job.key: result for result in results}
-                if len(rows) > len(results):
-                    waiting = {job.key for batch in board for job, _ in batch if job.key not in found}
-                break
-        everything = [assignment for batch in batches for assignment in batch]
-        landed = tuple(_found(found, job, attempt) for job, attempt in everything if job.key not in waiting)
-        return Landing(landed, tuple(assignment for assignment in everything if assignment.job.key in waiting))
+                flight.landed(rows)
+        self._suspects |= flight.suspects
+        return Landing(flight.results(), flight.not_started())
 
     def _run(self, board: Batches, careful: bool) -> list[str]:
         doing = describe_jobs(assignment.job for batch in board for assignment in batch)
-        _label(self._session, self._group, f"{self._description}: {doing}")
+        label(self._session, self._group, f"{self._description}: {doing}")
         return self._collect(board, careful)
 
     def _collect(self, board: Batches, careful: bool) -> list[str]:
@@ -206,42 +182,17 @@ class Launcher:
             return True
         return not self._worked and (is_python_error(error) or is_refused(error))
 
-    def _suspects(
-        self, error: Exception, board: Batches, found: Mapping[JobKey, Result], careful: bool
-    ) -> list[Assignment]:
-        """Who may have ended the Spark job: of the batch whose task Spark gave up, the first without a commit.
-
-        An error of Python's on Spark Connect names no task: all are suspects then. While jobs may go without a commit
-        nobody is suspected but a job alone: the next run, in which all commit, will tell.
-        """
-        match = None if self._closed else FAILED_TASK.search(str(error))
-        known = match is not None and int(match[1]) < len(board)
-        batches = [board[int(match[1])]] if match is not None and known else board
-        unfinished = [assignment for batch in batches for assignment in batch if assignment.job.key not in found]
-        if not careful and len(unfinished) > 1 and not self._closed:
-            return []
-        return unfinished[:1] if known and self._store is not None else unfinished
-
     def _committed(self, board: Batches, found: dict[JobKey, Result]) -> dict[JobKey, Result]:
         """What a failed Spark job has nevertheless finished: the commits are what counts."""
         if self._store is None:
             return {}
         try:
-            stored = [self._store.committed(job.key) for batch in board for job, _ in batch if job.key not in found]
+            jobs = [job for batch in board for job, _ in batch if job.key not in found]
+            stored = [(job, self._store.committed(job.key)) for job in jobs]
         except Exception:  # an unreachable store finds nothing; the jobs come back lost, with Spark's own reason
             return {}
-        return {result.job.key: result for result in stored if result is not None}
-
-
-def _lost(job: Job, attempt: int, error: Exception) -> Result:
-    reason = FAILED_TASK.search(str(error)) or FAILED_TOGETHER.search(str(error))
-    what = f"Spark gave its task up ({reason[0]})" if reason else "its Spark job ended"
-    return Result(job, "lost", error=f"{what}: {describe(error)}", attempt=attempt)
-
-
-def _found(found: dict[JobKey, Result], job: Job, attempt: int) -> Result:
-    missing = "its Spark job ended without its result"
-    return found.get(job.key) or Result(job, "lost", error=missing, attempt=attempt)
+        # Another job's is none of this one's: `run_job` says so when the job is run again.
+        return {job.key: result for job, result in stored if result is not None and result.job == job}
 
 
 def _thread(session: SparkSession, target: Callable[[], None]) -> Thread:
@@ -260,14 +211,16 @@ def _thread(session: SparkSession, target: Callable[[], None]) -> Thread:
     return Thread(target=tagged, daemon=True)
 
 
-def _label(session: SparkSession, group: str, description: str) -> None:
-    """Mark the Spark jobs of this thread, for the UI and for cancelling."""
+def label(session: SparkSession, group: str, description: str) -> None:
+    """Mark the Spark jobs of this thread, for the UI and for cancelling. Raises ConnectionError after Spark's stop."""
     if is_connect(session):
         for old in list(session.getTags()):  # it is the live set
             if is_tag(old):
                 session.removeTag(old)
         session.addTag(group)
         session.addTag(as_tag(description))
+    elif session.sparkContext._jsc is None:  # pyspark would say that None has no such attribute
+        raise ConnectionError("its SparkContext was stopped")
     else:
         session.sparkContext.setJobGroup(group, description, interruptOnCancel=True)
 

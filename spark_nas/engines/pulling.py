@@ -65,6 +65,8 @@ class PullingEngine:
         self._flying = 0
         self._arrivals: SimpleQueue[Arrival | Exception] = SimpleQueue()
         self._answered: float | None = None
+        self._failure: Exception | None = None
+        """What ends the search, once the results that came with it have been returned."""
         self._closed = False
         key = secrets.token_bytes(KEY_BYTES)
         self._dispatcher = Dispatcher(slots, terms, lookahead, self, self._arrivals.put)
@@ -91,7 +93,13 @@ class PullingEngine:
         self._server.call(partial(self._dispatcher.submit, assignments))
 
     def wait(self, timeout: float | None = None) -> list[Result]:
-        """All results that have come, in the order of their coming. Raises ClusterError if no session can run jobs."""
+        """All results that have come, in the order of their coming.
+
+        Raises ClusterError if no session can run jobs, ClusterLost if Spark is gone; results that came together with
+        the error are returned first, and the next call raises it.
+        """
+        if self._failure is not None:
+            raise self._failure
         if not self._flying:
             raise ValueError("nothing is in flight")
         if self._answered is not None:
@@ -102,7 +110,9 @@ class PullingEngine:
             while True:
                 arrivals.append(self._arrivals.get_nowait())
         self._answered = time.monotonic() if arrivals else None
-        results = [self._result(arrival) for arrival in arrivals]
+        results = self._taken(arrivals)
+        if self._failure is not None and not results:
+            raise self._failure
         self._flying -= len(results)
         return results
 
@@ -129,9 +139,20 @@ class PullingEngine:
     def _ended(self, ending: Ending) -> None:
         self._server.call(partial(self._dispatcher.ended, ending))
 
-    def _result(self, arrival: Arrival | Exception) -> Result:
-        if isinstance(arrival, Exception):
-            raise arrival
+    def _taken(self, arrivals: Sequence[Arrival | Exception]) -> list[Result]:
+        """The results among them; the first error is kept. What was lost after it is none of its jobs' doing."""
+        results: list[Result] = []
+        for arrival in arrivals:
+            if isinstance(arrival, Exception):
+                self._failure = self._failure or arrival
+            elif arrival.result is not None or self._failure is None:
+                try:
+                    results.append(self._result(arrival))
+                except UsageError as error:
+                    self._failure = self._failure or error
+        return results
+
+    def _result(self, arrival: Arrival) -> Result:
         job, attempt = arrival.assignment
         reason = arrival.reason
         if arrival.result is not None:
@@ -147,8 +168,10 @@ class PullingEngine:
         if self._store is None:
             return None
         try:
-            return self._store.committed(job.key)
+            stored = self._store.committed(job.key)
         except UsageError:
             raise
         except Exception:  # an unreachable store finds nothing; the job comes back lost, with the session's end
             return None
+        # Another job's is none of this one's: `run_job` says so when the job is run again.
+        return stored if stored is not None and stored.job == job else None

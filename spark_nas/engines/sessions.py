@@ -5,6 +5,7 @@ What a session does once it runs is between it and the channel; here it is start
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -13,15 +14,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spark_nas.engines.channel.client import Client, Door
 from spark_nas.engines.channel.frames import ChannelError
 from spark_nas.engines.channel.records import Ending
 from spark_nas.engines.descriptions import of_run
+from spark_nas.engines.faults import SPOILED
+from spark_nas.engines.launcher import label
 from spark_nas.engines.session import is_local
+from spark_nas.engines.spark_errors import is_gone, is_python_error, is_sparks, reason, trouble
 from spark_nas.engines.task import describe
-from spark_nas.engines.worker import RESULT_SCHEMA, Keep, Payload, Work, run_partition
+from spark_nas.engines.worker import RESULT_SCHEMA, Keep, Payload, Work, retries, run_partition
 from spark_nas.errors import ClusterError
 from spark_nas.search.records import Job, Result
 from spark_nas.search.wire import job_from_json, result_to_json
@@ -47,20 +52,25 @@ class ChannelFeed:
     def run(self, partition: int, work: Work, keep: Keep) -> Iterator[str]:
         """Work until the driver ends the session or is gone; nothing returns through Spark.
 
-        A result that finds the driver gone is committed, however short its job was. Raises ChannelError when there is
-        no getting through to the driver.
+        A job that spoils the process is the last. A result that finds the driver gone is committed, however short its
+        job was. Raises ChannelError when there is no getting through to the driver.
         """
-        with Client(self.door, self.session, f"{socket.gethostname()}/{os.getpid()}") as client:
+        where = f"{socket.gethostname()}/{os.getpid()}"
+        with Client(self.door, self.session, where, retries()) as client:
             for text, attempt in client.jobs():
                 job, began = job_from_json(text), time.monotonic()
                 result = work(job, attempt)
-                seconds = time.monotonic() - began
+                seconds, last = time.monotonic() - began, SPOILED.is_set()
                 try:
-                    delivered = client.deliver(job.key, seconds, result_to_json(result))
+                    lost = result.status == "lost"
+                    delivered = client.deliver(job.key, seconds, result_to_json(result), lost=lost, last=last)
                 except ChannelError as error:
-                    delivered = client.deliver(job.key, seconds, result_to_json(_too_long(job, result, error)))
+                    short = result_to_json(_too_long(job, result, error))
+                    delivered = client.deliver(job.key, seconds, short, last=last)
                 if not delivered:
                     keep(result)
+                if last:
+                    break
         yield from ()
 
 
@@ -86,6 +96,8 @@ class Sessions:
         self._numbers: SimpleQueue[int | None] = SimpleQueue()
         self._closing = False
         self._running: set[int] = set()
+        self._orders: SimpleQueue[int | None] = SimpleQueue()
+        Thread(target=self._carry_out, daemon=True).start()
         self._threads = [InheritableThread(target=self._serve, daemon=True) for _ in range(slots)]
         for thread in self._threads:
             thread.start()
@@ -95,21 +107,29 @@ class Sessions:
         self._numbers.put(number)
 
     def cancel(self, number: int) -> None:
-        """Cancel a session's Spark job, and so its Python worker."""
-        if self._context._jsc is not None:
-            self._context.cancelJobGroup(self._group(number))
+        """Have a session's Spark job cancelled, and so its Python worker. Waits for nothing: Spark may hang."""
+        self._orders.put(number)
 
     def close(self) -> None:
-        """Wait a little for sessions that end in order, cancel the others, end the threads. Idempotent."""
+        """Wait a little for sessions that end in order, cancel the others, end the threads. Idempotent.
+
+        Takes some seconds at the most, whatever Spark does: threads that it keeps do not keep the process from ending.
+        """
         self._closing = True
         for _ in self._threads:
             self._numbers.put(None)
         begun = time.monotonic()
         while (alive := [t for t in self._threads if t.is_alive()]) and time.monotonic() - begun < _CANCEL_SECONDS:
             alive[0].join(_POLL_SECONDS)
-            if time.monotonic() - begun > _END_SECONDS:
+            if time.monotonic() - begun > _END_SECONDS and self._orders.empty():
                 for number in list(self._running):
                     self.cancel(number)
+        self._orders.put(None)
+
+    def _carry_out(self) -> None:
+        while (number := self._orders.get()) is not None:
+            with contextlib.suppress(Exception):  # a Spark that is gone has nothing left to cancel
+                self._context.cancelJobGroup(self._group(number))
 
     def _serve(self) -> None:
         while (number := self._numbers.get()) is not None:
@@ -120,14 +140,14 @@ class Sessions:
                 self._hold(number)
                 ending = Ending(number)
             except Exception as error:  # the dispatcher must hear of every end, or it would wait for ever
-                ending = _ending(number, error, self._door)
+                ending = ending_of(number, error)
             self._running.discard(number)
             self._ended(ending)
 
     def _hold(self, number: int) -> None:
         """One stage, one task, one action, until the session is over."""
         description = f"spark_nas session {number}{self._of_run}"
-        self._context.setJobGroup(self._group(number), description, interruptOnCancel=True)
+        label(self._session, self._group(number), description)
         feed = ChannelFeed(self._door, number)
         work = partial(run_partition, self._payload, feed)
         self._session.range(0, 1, 1, 1).mapInArrow(work, RESULT_SCHEMA, **self._more).collect()
@@ -158,24 +178,16 @@ def _is_here(host: str) -> bool:
     return True
 
 
-def _ending(number: int, error: Exception, door: Door) -> Ending:
-    name, text = type(error).__name__, str(error).strip()
-    line = next((line for line in reversed(text.splitlines()) if line.strip()), name).strip()
-    if type(error).__module__.split(".")[0] not in ("pyspark", "py4j"):
-        remedy = ClusterError(f"Spark jobs cannot be submitted: {name}: {line}")
-    elif ChannelError.__name__ in text:
+def ending_of(number: int, error: Exception) -> Ending:
+    """What the end of a session's Spark job by this error tells the dispatcher."""
+    remedy = trouble(error)
+    if not is_gone(error) and is_sparks(error) and ChannelError.__name__ in str(error):
         remedy = ClusterError(
-            f"executors cannot reach the driver: {line}: open that port to them (engine.channel_port fixes it), or set "
-            "engine.channel to off"
-        )
-    else:
-        remedy = ClusterError(
-            f"executors cannot run spark_nas: {line}: install the same Python, spark_nas and what the evaluator "
-            "imports on them, or ship it with --py-files or --archives"
+            f"executors cannot reach the driver: {reason(error)}: open that port to them (engine.channel_port fixes "
+            "it), or set engine.channel to off"
         )
     # Python code of ours that raises is never a job's doing: `run_job` does not raise.
-    hopeless = name == "PythonException" and "exited unexpectedly" not in text
-    return Ending(number, describe(error), remedy, hopeless)
+    return Ending(number, describe(error), remedy, hopeless=is_python_error(error))
 
 
 def _too_long(job: Job, result: Result, error: ChannelError) -> Result:

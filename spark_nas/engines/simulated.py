@@ -19,11 +19,13 @@ from random import Random
 from typing import Protocol, runtime_checkable
 
 from spark_nas.engines.task import describe
-from spark_nas.errors import JobError, OptionError
+from spark_nas.errors import JobError, OptionError, UsageError
 from spark_nas.search.protocols import Evaluator, JobStore
-from spark_nas.search.records import Job, JobKey, Result
+from spark_nas.search.records import CurvePoint, Job, JobKey, Result
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_END = 250_000_000_000
+"""The latest virtual second: the year 9892. Dates end with the year 9999."""
 
 
 @runtime_checkable
@@ -42,7 +44,10 @@ class Simulated:
     workers: int = 25
     """How many jobs run at the same time."""
     unit_seconds: float | None = None
-    """Virtual seconds that one unit of resource takes; None asks the evaluator, and takes 1 where it cannot say."""
+    """Virtual seconds that one unit of resource takes; None asks the evaluator, and takes 1 where it cannot say.
+
+    The clock begins with 1970 and ends before the year 9999, after 2.5e11 seconds.
+    """
     straggler_std: float = 0.0
     """A job takes (1 + |N(0, std)|) times as long."""
     drop_probability: float = 0.0
@@ -53,8 +58,10 @@ class Simulated:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise OptionError("workers", self.workers, "must be at least 1")
-        if self.unit_seconds is not None and not 0 < self.unit_seconds < math.inf:
-            raise OptionError("unit_seconds", self.unit_seconds, "must be greater than 0, or left out")
+        if self.unit_seconds is not None and not 0 < self.unit_seconds <= _END:
+            raise OptionError(
+                "unit_seconds", self.unit_seconds, f"must be greater than 0 and at most {_END:g}, or left out"
+            )
         if not 0 <= self.straggler_std < math.inf:
             raise OptionError("straggler_std", self.straggler_std, "must be at least 0")
         if not 0 <= self.drop_probability < 1:
@@ -110,7 +117,10 @@ class SimulatedEngine:
         return self.now
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Start jobs now; those for which no worker is idle queue up, first in, first out."""
+        """Start jobs now; those for which no worker is idle queue up, first in, first out.
+
+        Raises UsageError, as `wait` does, for a job that would end when there are no dates any more.
+        """
         self._queue.extend(jobs)
         self._start_queued()
 
@@ -135,8 +145,11 @@ class SimulatedEngine:
             job, worker = self._queue.popleft(), heapq.heappop(self._idle)
             duration = self._duration(job)
             survives = self._time_to_drop()
+            end = self.now + min(duration, survives)
+            if not end <= _END:  # also when it is no number
+                raise UsageError(self._too_late(job, duration))
             event = _Event(job, worker, self.now, survives < duration)
-            heapq.heappush(self._heap, (self.now + min(duration, survives), self._arrivals, event))
+            heapq.heappush(self._heap, (end, self._arrivals, event))
             self._arrivals += 1
 
     def _duration(self, job: Job) -> float:
@@ -149,6 +162,14 @@ class SimulatedEngine:
         std = self._options.straggler_std
         return seconds * (1 + abs(self._rng.gauss(0, std))) if std else seconds
 
+    def _too_late(self, job: Job, duration: float) -> str:
+        options = self._options
+        return (
+            f"simulated engine: job {tuple(job.key)} begins after {self.now:g} virtual seconds and takes {duration:g}, "
+            f"which goes beyond {_END:g}, the end of all dates; make the times smaller: "
+            f"unit_seconds is {options.unit_seconds}, straggler_std {options.straggler_std}"
+        )
+
     def _time_to_drop(self) -> float:
         # Exponential with P(survives t) = (1 - p)^t, which at whole seconds is a coin of p tossed every second.
         p = self._options.drop_probability
@@ -156,7 +177,7 @@ class SimulatedEngine:
 
     def _lose(self, event: _Event) -> Result:
         reason = f"{_name(event.worker)} vanished (simulated)"
-        result = self._stamp(Result(event.job, "lost", error=reason), event)
+        result = replace(self._stamp(Result(event.job, "lost", error=reason), event), executor="")
         self._losses[event.job.key] = result.attempt
         self.lost += 1
         return result
@@ -169,8 +190,10 @@ class SimulatedEngine:
         try:
             outcome = self._evaluator.evaluate(event.job, workspace)
         except (Exception, SystemExit) as error:  # the job's edge: whatever an evaluator raises is a failed result
-            return self._stamp(Result(event.job, "failed", error=describe(error)), event)
-        result = Result(event.job, "completed", outcome.loss, outcome.metrics, outcome.curve, derived=outcome.derived)
+            failed = Result(event.job, "failed", curve=tuple(workspace.curve), error=describe(error))
+            return self._stamp(failed, event)
+        curve = outcome.curve or tuple(workspace.curve)
+        result = Result(event.job, "completed", outcome.loss, outcome.metrics, curve, derived=outcome.derived)
         return self._store.commit(self._stamp(result, event), workspace.saved)
 
     def _stamp(self, result: Result, event: _Event) -> Result:
@@ -234,6 +257,7 @@ class _Workspace:
     def __init__(self, job: Job, store: JobStore) -> None:
         self._job, self._store = job, store
         self.saved: bytes | None = None
+        self.curve: list[CurvePoint] = []
 
     def load(self) -> bytes | None:
         return self._store.checkpoint(self._job.start_from) if self._job.start_from is not None else None
@@ -249,6 +273,9 @@ class _Workspace:
 
     def keep(self, state: Callable[[], bytes]) -> None:
         pass
+
+    def report(self, point: CurvePoint) -> None:
+        self.curve.append(point)
 
     def check_time(self) -> None:
         """Virtual time stands still while a job is evaluated."""

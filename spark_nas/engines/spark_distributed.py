@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from spark_nas.engines.launcher import Batches, Launcher
+from spark_nas.engines.flight import Batches
+from spark_nas.engines.launcher import Launcher
 from spark_nas.engines.limits import Limits
 from spark_nas.engines.session import is_connect, slots_of
 from spark_nas.engines.spark_rounds import SparkRounds, SparkRoundsEngine

@@ -24,6 +24,8 @@ _GONE_WORDS = (
     "All masters are unresponsive",
 )
 _GONE_CLASSES = ("Py4JNetworkError", "RetriesExceeded")
+_CUT_SHORT = re.compile(r"An error occurred while calling \S+")
+"""All of py4j's message, when its JVM ended instead of answering."""
 _GONE_CODES = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 _REFUSED_CLASSES = ("AnalysisException", "ParseException", "UnsupportedOperationException")
 _REFUSED_CODES = ("PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED")
@@ -41,6 +43,8 @@ def is_gone(error: BaseException) -> bool:
     if not is_sparks(error):
         return False
     if type(error).__name__ in _GONE_CLASSES or _code(error) in _GONE_CODES:
+        return True
+    if type(error).__name__ == "Py4JError" and _CUT_SHORT.fullmatch(str(error)):
         return True
     return any(word in str(error) for word in _GONE_WORDS)
 

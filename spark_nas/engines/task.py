@@ -13,21 +13,18 @@ because whoever retries it would hang for as long again.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import math
 import os
-import platform
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import ParamSpec, TypeVar
 
-from spark_nas.engines.faults import is_machines_fault
+from spark_nas.engines.environment import environment_of
+from spark_nas.engines.faults import SPOILED, is_machines_fault, spoils_process
 from spark_nas.engines.gpu import Place
 from spark_nas.engines.limits import Limits
 from spark_nas.engines.watchdog import guard, in_spark_worker
@@ -45,6 +42,10 @@ R = TypeVar("R")
 
 class StoreFailed(Exception):
     """The store could not be reached: nobody's fault but the cluster's, so the job is lost, not failed."""
+
+
+class ProcessSpoiled(Exception):
+    """The job cannot run in this process, through no fault of its own: it is lost."""
 
 
 class JobWorkspace:
@@ -67,6 +68,8 @@ class JobWorkspace:
         """What the evaluator saved last; invisible to others until the commit."""
         self.has_traces = False
         """Whether there is a recovery checkpoint, which the job's commit removes."""
+        self.curve: list[CurvePoint] = []
+        """What was reported so far; the watchdog's thread reads it, too."""
 
     @property
     def device(self) -> str:
@@ -122,6 +125,10 @@ class JobWorkspace:
             _log.warning("no recovery checkpoint of job %s this time: %s", tuple(self._job.key), error)
         self._kept = self._clock()
 
+    def report(self, point: CurvePoint) -> None:
+        """Add a point to the job's curve. Raises ValueError or TypeError for one that is not made of numbers."""
+        self.curve.append(_plain(point))
+
     def check_time(self) -> None:
         """Raise TimeLimitExceeded when the job has run longer than its limit."""
         limit = self._limits.seconds
@@ -162,29 +169,39 @@ def run_job(
         if store is not None:
             store.commit(result("failed", error=f"{reason}\n{_tail(stack)}"), None)
 
+    expendable = in_spark_worker() if expendable is None else expendable
     try:
         if store is not None and (stored := _committed(store, job)) is not None:
             return stored
-        expendable = in_spark_worker() if expendable is None else expendable
+        _refuse_spoiled()
         with guard(limits.seconds if expendable else None, limits.patience, last_words):
             outcome = evaluator.evaluate(job, workspace)
-        completed = result("completed", outcome)
-        return completed if store is None else _commit(store, completed, workspace, limits, careful or attempt > 1)
+        return _commit(store, result("completed", outcome), workspace, limits, careful or attempt > 1)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the job's edge: the only broad catch. Native code may raise anything
-        return result(*_verdict(error))
+        return result(*_verdict(error, expendable))
 
 
-def _commit(store: JobStore, result: Result, workspace: JobWorkspace, limits: Limits, careful: bool) -> Result:
+def _commit(store: JobStore | None, result: Result, workspace: JobWorkspace, limits: Limits, careful: bool) -> Result:
     """Commit, unless running the job again would cost less and it leaves nothing; the winner's result."""
     traces = workspace.checkpoint is not None or workspace.has_traces
-    if careful or traces or result.seconds >= limits.commit_seconds:
+    if store is not None and (careful or traces or result.seconds >= limits.commit_seconds):
         return _reach(store.commit, result, workspace.checkpoint)
     return result
 
 
-def _verdict(error: BaseException) -> tuple[Status, None, str]:
+def _refuse_spoiled() -> None:
+    """Raise ProcessSpoiled where a job before this one has left nothing to run on."""
+    if SPOILED.is_set():
+        raise ProcessSpoiled("CUDA failed in this process, under another job")
+
+
+def _verdict(error: BaseException, expendable: bool) -> tuple[Status, None, str]:
+    if isinstance(error, ProcessSpoiled):
+        return "lost", None, describe(error)
+    if expendable and spoils_process(error):
+        SPOILED.set()
     if isinstance(error, StoreFailed):
         return "lost", None, f"the store failed: {describe(error.__cause__ or error)}"
     return "lost" if is_machines_fault(error) else "failed", None, describe(error)
@@ -209,19 +226,6 @@ def describe(error: BaseException) -> str:
     return f"{reason}\n{_tail(''.join(traceback.format_exception(error)).rstrip())}"
 
 
-@lru_cache(maxsize=1)
-def versions() -> Mapping[str, str]:
-    """Versions of Python and, where they are installed, of torch and Spark in this process."""
-    found = {"python": platform.python_version()}
-    for name, distribution in (("torch", "torch"), ("spark", "pyspark")):
-        try:
-            found[name] = importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:  # a platform's own build is no distribution
-            if distribution in sys.modules:
-                found[name] = str(sys.modules[distribution].__version__)
-    return found
-
-
 def _result(
     job: Job,
     status: Status,
@@ -239,34 +243,23 @@ def _result(
         status,
         loss=float(outcome.loss) if outcome else math.nan,
         metrics=_floats(outcome.metrics) if outcome else {},
-        curve=tuple(CurvePoint(int(p.resource), float(p.loss), _floats(p.metrics)) for p in outcome.curve)
-        if outcome
-        else (),
+        curve=tuple(map(_plain, outcome.curve)) if outcome and outcome.curve else tuple(workspace.curve),
         derived=tuple(map(Architecture, outcome.derived)) if outcome else (),
         error=error,
         started_at=workspace.started_at,
         seconds=workspace.seconds,
         executor=where if place.gpu is None else f"{where}/gpu-{place.gpu}",
         attempt=attempt,
-        environment=_environment(place),
+        environment=environment_of(place),
     )
-
-
-def _environment(place: Place) -> dict[str, str]:
-    try:
-        device = place.device()
-    except JobError:  # a required GPU that is not there: the result's error says so
-        device = "none"
-    environment = {**versions(), "device": device}
-    torch = sys.modules.get("torch")
-    if torch is not None and device.startswith("cuda"):
-        environment["gpu"] = torch.cuda.get_device_name(device)
-        environment["cuda"] = str(torch.version.cuda)
-    return environment
 
 
 def _tail(text: str) -> str:
     return text if len(text) <= _TRACEBACK_LENGTH else "..." + text[3 - _TRACEBACK_LENGTH :]
+
+
+def _plain(point: CurvePoint) -> CurvePoint:
+    return CurvePoint(int(point.resource), float(point.loss), _floats(point.metrics))
 
 
 def _floats(values: Mapping[str, float]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from spark_nas.engines.faults import SPOILED
 from spark_nas.engines.gpu import place_of_task
 from spark_nas.engines.limits import Limits
 from spark_nas.engines.task import run_job
@@ -72,7 +73,8 @@ class FixedBatches:
     careful: bool = True
     """Whether every job is to be committed, however short."""
     seconds: float | None = None
-    """After so long no job of a batch is begun, but its first: the rest come back as `NOT_STARTED`. None: no limit."""
+    """After so long no job of a batch is begun, but its first: the rest come back as `NOT_STARTED`. None: no limit.
+    So they do behind a job that has spoiled its process."""
 
     @staticmethod
     def pack(
@@ -86,8 +88,8 @@ class FixedBatches:
         """The partition's batch, in order; every result returns through Spark."""
         again, until = retries(), time.monotonic() + (math.inf if self.seconds is None else self.seconds)
         for number, (text, attempt) in enumerate(_unpack(self.packed)[partition]):
-            late = number > 0 and time.monotonic() > until
-            yield NOT_STARTED if late else result_to_json(work(job_from_json(text), attempt + again))
+            over = number > 0 and (time.monotonic() > until or SPOILED.is_set())
+            yield NOT_STARTED if over else result_to_json(work(job_from_json(text), attempt + again))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,6 @@ def run_partition(payload: Payload, feed: Feed, rows: Iterator[pa.RecordBatch]) 
     """The function of `mapInArrow`: rows of `spark.range` (partition numbers) in, rows of results out."""
     import pyarrow as pa
 
-    # The input is drained before anything else: PySpark throws a Python worker away, and with it torch, the CUDA
-    # context and all cached data, whose task has not read its input to the end.
-    partitions = [number for batch in rows for number in batch.column(0).to_pylist()]
     evaluator, store, limits, require_gpu = unpickle(payload.pickled)
     place = place_of_task(require_gpu)
 
@@ -125,9 +124,14 @@ def run_partition(payload: Payload, feed: Feed, rows: Iterator[pa.RecordBatch]) 
         return run_job(job, evaluator, store, limits, attempt, place=place, careful=feed.careful)
 
     keep = partial(keep_result, store)
-    for partition in partitions:
-        for row in feed.run(partition, work, keep):
-            yield pa.RecordBatch.from_arrays([pa.array([row], pa.string())], names=["result"])
+    for batch in rows:
+        for partition in batch.column(0).to_pylist():
+            for row in feed.run(partition, work, keep):
+                yield pa.RecordBatch.from_arrays([pa.array([row], pa.string())], names=["result"])
+        # PySpark throws a Python worker away, and with it torch, the CUDA context and all cached data, whose task has
+        # not read its input to the end. Only where a job has spoiled that context this is what is wanted.
+        if SPOILED.is_set():
+            return
 
 
 def keep_result(store: JobStore | None, result: Result) -> None:

@@ -50,6 +50,7 @@ class CurveEvaluator:
         start = int(workspace.load() or b"0")
         curve = tuple(self._source.point(job.trial, resource) for resource in self._between(start, job.resource))
         for point in curve:
+            workspace.report(point)
             if not math.isfinite(point.loss):
                 raise Diverged(f"loss {point.loss} after {point.resource} units of resource")
         workspace.save(b"%d" % job.resource)

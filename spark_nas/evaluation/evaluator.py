@@ -86,7 +86,7 @@ class TrainingEvaluator:
             if job.resource == 0 and job.start_from is not None:
                 return score(setting, self.report)
             session = self._begin(setting)
-            session.train_to(job.resource, watch=self.watch, keep=workspace.keep)
+            session.train_to(job.resource, workspace, watch=self.watch)
             outcome = session.outcome(self.report)
             workspace.save(session.dump())
             return outcome

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
-from spark_nas.errors import DataError, Diverged
+from spark_nas.errors import Diverged
 from spark_nas.evaluation import group, parallel
 from spark_nas.evaluation.determinism import seed_torch
 from spark_nas.evaluation.feed import Batches
@@ -25,6 +25,7 @@ from spark_nas.evaluation.norms import batch_statistics, norms_of
 from spark_nas.evaluation.oneshot.protocol import Batch, Gates, Method, Valid
 from spark_nas.evaluation.optimisers import learning_rate, set_learning_rate
 from spark_nas.evaluation.sequences import CarriedStates, reset
+from spark_nas.evaluation.training import nothing_to_learn_from
 
 if TYPE_CHECKING:
     from spark_nas.evaluation.training import Training
@@ -96,7 +97,8 @@ def fit(
     """Train, and after each epoch yield its number (from 0), training loss and error, and first learning rate.
 
     The loss is the one that is minimised: smoothed labels, auxiliary head and augmentation included.
-    Raises Diverged at the first loss that is not finite.
+    Raises Diverged at the first loss that is not finite, and DataError where no batch has more than one example though
+    more were asked for.
     """
     options, feed = course.options, course.feed
     for epoch in epochs:
@@ -117,7 +119,7 @@ def _train_epoch(lesson: Lesson, method: Method, course: Course, epoch: int, val
     shuffled = feed.shuffled(course.train_on, options.batch_size, course.seed, epoch)
     for step, batch in enumerate(starmap(Batch, parallel.even(shuffled, options.batch_size))):
         own = parallel.share(batch)
-        if len(own.y) == 1 < options.batch_size:
+        if len(own.y) == 1 < options.batch_size // group.processes():
             continue  # a left-over of one example has no batch statistics to normalise by
         course.check_time()
         # Of variable windows and of several splits there may be more batches than `steps`: none is the next epoch's.
@@ -132,6 +134,8 @@ def _train_epoch(lesson: Lesson, method: Method, course: Course, epoch: int, val
         descend(loss, lesson.network, lesson.optimiser, options.clip_norm)
         seen, total = seen + len(own.y), total + value * len(own.y)
         wrong += int((logits.detach().argmax(1) != own.y).sum())
+    if not seen:
+        raise nothing_to_learn_from("+".join(course.train_on))
     lesson.epochs = epoch + 1
     parallel.average_statistics(lesson.network)
     method.finish_epoch(lesson, valid)
@@ -236,7 +240,4 @@ def _valid_batches(course: Course, epoch: int) -> Iterator[Batch]:
                 found = True
                 yield Batch(x, y, "valid")
         if not found:  # nor would there be in any other pass
-            raise DataError(
-                "split 'valid' has a single example, from which no batch norm can learn: "
-                "prepare the data with a larger share for it, or use batch_size: 1"
-            )
+            raise nothing_to_learn_from("valid")

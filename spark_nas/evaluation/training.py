@@ -177,11 +177,21 @@ class Training:
         for split in {*train_on, report}:
             if dataset.rows(split) < 1:
                 raise DataError(f"split {split!r} is empty: prepare the data with a larger share for it")
+        if self.batch_size > 1 and all(dataset.rows(split) == 1 for split in train_on):
+            raise nothing_to_learn_from("+".join(train_on))
         if (self.crop_padding or self.flip or self.cutout) and len(dataset.input_shape) != 3:
             raise OptionError("crop_padding, flip, cutout", dataset.input_shape, "only images (C, H, W) have these")
         if self.ghost_batch and not dataset.input_shape:
             raise OptionError("ghost_batch", self.ghost_batch, "a text's windows are not cut into groups: use 0")
         return TrainingEvaluator(space, self, dataset, max_resource, train_on=train_on, watch=watch, report=report)
+
+
+def nothing_to_learn_from(split: str) -> DataError:
+    """The refusal of a split of one example, where a batch has more."""
+    return DataError(
+        f"split {split!r} has a single example, from which no batch norm can learn: "
+        "prepare the data with a larger share for it, or use batch_size: 1"
+    )
 
 
 def _as_type_of(name: str, default: object, value: object) -> Any:  # noqa: ANN401 - of the type the option has

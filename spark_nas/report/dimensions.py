@@ -64,7 +64,8 @@ def dimension(
     present = [value for _, value in distinct]
     numbers = [value for value in present if isinstance(value, int | float) and not isinstance(value, bool)]
     finite = len(numbers) == len(present) and all(math.isfinite(value) for value in numbers)
-    if finite and len(numbers) > 1 and (len(numbers) > 5 or any(isinstance(value, float) for value in numbers)):
+    spread = finite and float(min(numbers)) < float(max(numbers))  # 1 and 1.0 differ, but span nothing
+    if spread and (len(numbers) > 5 or any(isinstance(value, float) for value in numbers)):
         return _numeric(name, values, numbers, log, off)
     return _categorical(name, values, finite, off)
 

@@ -12,7 +12,17 @@ from rich.text import Text
 
 from spark_nas.report.plain import aligned
 from spark_nas.report.view import RunView, number
-from spark_nas.search.records import Result, Trial
+from spark_nas.search.records import Result, Trial, best_first, incumbent
+
+__all__ = [
+    "Row",
+    "as_text",
+    "describe_architecture",
+    "describe_recipe",
+    "incumbent",
+    "leaderboard",
+    "print_leaderboard",
+]
 
 
 @dataclass(frozen=True)
@@ -30,14 +40,6 @@ class Row:
     """Spent on the trial in all of its jobs."""
     architecture: str
     recipe: str
-
-
-def incumbent(results: Sequence[Result]) -> Result | None:
-    """The best usable result at the highest resource that any usable result has; the earlier trial wins a tie.
-
-    Supernets are none: what they were trained for are the architectures scored with their weights.
-    """
-    return min((result for result in results if result.usable and not result.supernet), key=order, default=None)
 
 
 def leaderboard(results: Sequence[Result], n: int) -> list[Row]:
@@ -66,16 +68,8 @@ def leaderboard(results: Sequence[Result], n: int) -> list[Row]:
             architecture=describe_architecture(result.job.trial),
             recipe=describe_recipe(result.job.trial),
         )
-        for rank, result in enumerate(sorted(last.values(), key=order)[:n], start=1)
+        for rank, result in enumerate(sorted(last.values(), key=best_first)[:n], start=1)
     ]
-
-
-def order(result: Result) -> tuple[bool, int, int, float, int]:
-    """What results are sorted by, best first."""
-    job = result.job
-    # Scores with shared weights train nothing; a higher rung has seen more of the validation split.
-    rung = -job.rung if job.resource == 0 else 0
-    return result.supernet, -job.resource, rung, result.loss, job.trial.trial_id
 
 
 def describe_recipe(trial: Trial) -> str:

@@ -17,10 +17,9 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElap
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from spark_nas.report.leaderboard import order
 from spark_nas.report.notebook import NotebookBar, in_notebook
 from spark_nas.report.view import duration, total_jobs
-from spark_nas.search.records import Job, JobKey, Result
+from spark_nas.search.records import Job, JobKey, Result, best_first
 
 _SILENCE = 30.0
 """Seconds after which a log gets a line although little happened."""
@@ -86,7 +85,7 @@ class Progress:
             self._reached[job.key] = job.resource
         else:
             self._spent += len(result.curve)
-        if result.usable and (self._best is None or order(result) < order(self._best)):
+        if result.usable and (self._best is None or best_first(result) < best_first(self._best)):
             self._best = result
         self._refresh()
         if self._logs and self._line_is_due():

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from spark_nas.report.leaderboard import describe_architecture, describe_recipe
-from spark_nas.search.records import JobKey, Result
+from spark_nas.search.records import JobKey, Result, incumbent
 
 State = Literal["running", "stopped", "done", "unclear"]
 _REASONS = 3
@@ -129,8 +129,7 @@ class Tally:
             self.completed += 1
             level[0] += 1
             level[3] = result.loss if level[3] is None else min(level[3], result.loss)
-            if self.best is None or _order(result) < _order(self.best):
-                self.best = result
+            self.best = incumbent([result] if self.best is None else [self.best, result])
         self.executors[result.executor] += 1
         self._time(result)
 
@@ -192,10 +191,6 @@ def _reason(result: Result) -> str:
     """The first line of the error: what a thousand failures of one kind have in common."""
     lines = (result.error or "").splitlines()
     return lines[0][:_LONGEST_REASON] if lines else "its loss is not finite"
-
-
-def _order(result: Result) -> tuple[int, float, int]:
-    return -result.job.resource, result.loss, result.job.trial.trial_id
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a dataclass holds

@@ -135,7 +135,7 @@ def _flat(value: object, path: str = "") -> Iterable[tuple[str, object]]:
         for key, inner in value.items():
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple):
-        yield path, ", ".join(map(str, value))
+        yield path, ", ".join(map(str, value)) or "–"
     else:
         yield path, "–" if value is None or value == {} else value
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from spark_nas.search.records import Job, JobKey, Outcome, Proposal, Result
+from spark_nas.search.records import CurvePoint, Job, JobKey, Outcome, Proposal, Result
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,6 +100,14 @@ class Workspace(Protocol):
         """Write `state()` for a later attempt, if the configured seconds have passed since the last time.
 
         Never raises for a store out of reach: the job goes on without. Cheap when it is not due: call it every epoch.
+        """
+        ...
+
+    def report(self, point: CurvePoint) -> None:
+        """A unit of resource is trained: the next point of the job's curve, which its row has even if the job fails.
+
+        A job that goes on from what `recover` gave reports the points from before, too. An evaluator need not report:
+        then a failed job has no curve, and one that went well that of its outcome.
         """
         ...
 

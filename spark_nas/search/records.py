@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -111,7 +111,7 @@ class Outcome:
     """The objective at the job's resource; lower is better."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     curve: tuple[CurvePoint, ...] = ()
-    """One point a unit of resource trained *by this job*, in order."""
+    """One point a unit of resource trained *by this job*, in order; left out, what the workspace was reported."""
     derived: tuple[Architecture, ...] = ()
     """What a supernet proposes; empty for ordinary training."""
 
@@ -134,7 +134,7 @@ class Result:
     started_at: datetime = _EPOCH
     seconds: float = 0.0
     executor: str = ""
-    """Where it ran: `host/pid`, with `/gpu-address` where there is one."""
+    """Where it ran: `host/pid`, with `/gpu-address` where there is one; empty where no worker has come back to say."""
     attempt: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     """Versions and devices of the process that ran it."""
@@ -158,6 +158,22 @@ class Result:
         return self.metrics.get("open_choices", 0) > 0
 
 
+def incumbent(results: Iterable[Result]) -> Result | None:
+    """The best usable result at the highest resource that any usable result has; the earlier trial wins a tie.
+
+    Supernets are none: what they were trained for are the architectures scored with their weights.
+    """
+    return min((result for result in results if result.usable and not result.supernet), key=best_first, default=None)
+
+
+def best_first(result: Result) -> tuple[bool, int, int, float, int]:
+    """What results are sorted by: supernets last, then the highest resource, the least loss, the earlier trial."""
+    job = result.job
+    # Scores with shared weights train nothing; a higher rung has seen more of the validation split.
+    rung = -job.rung if job.resource == 0 else 0
+    return result.supernet, -job.resource, rung, result.loss, job.trial.trial_id
+
+
 def derive_seed(*parts: int | str) -> int:
     """A positive 31-bit seed from any identity, the same in every process and version of Python."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
@@ -177,5 +193,7 @@ __all__ = [
     "Result",
     "Status",
     "Trial",
+    "best_first",
     "derive_seed",
+    "incumbent",
 ]

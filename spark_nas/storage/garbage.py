@@ -1,8 +1,9 @@
 """Deletes what a run no longer needs: checkpoints that can no longer be promoted, and what killed attempts left.
 
-The scheduler says what it needs (`Scheduler.needed`); the incumbent's checkpoint is always kept. A result is never
-deleted, so a job that has a row is never trained again. Deleting is done beside the search, by threads of its own, and
-is never needed for anything to be right: what cannot be deleted now is when the run is continued.
+The scheduler says what it needs (`Scheduler.needed`); the checkpoint of the incumbent, which is the one that reports
+name, is always kept. A result is never deleted, so a job that has a row is never trained again. Deleting is done beside
+the search, by threads of its own, and is never needed for anything to be right: what cannot be deleted now is when the
+run is continued.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 from spark_nas.errors import JobError
-from spark_nas.search.records import JobKey, Result
+from spark_nas.search.records import JobKey, Result, incumbent
 from spark_nas.storage.files import Files, LocalFiles
 from spark_nas.storage.jobs import CHECKPOINTS, COMMIT, folder_of, read_commit
 
 _LEAST = 20
 _SHARE = 4
 _LAST_SECONDS = 2.0
+_OF_A_KILLED_WRITER = 3600.0
+"""Seconds after which a file half written is believed to be nobody's, where no commit says so."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +71,7 @@ class Housekeeper:
             self._new += 1
             if result.attempt > 1:  # an attempt has died, and may have left something
                 self._tasks.put(_Task(key, keep_checkpoint=True))
-            if result.usable and (self._best is None or _order(result) < _order(self._best)):
-                self._best = result
+            self._best = incumbent([result] if self._best is None else [self._best, result])
         if self._new >= max(_LEAST, len(self._there) // _SHARE):
             self._look()
 
@@ -112,25 +114,30 @@ class Housekeeper:
 
 
 def sweep(files: Files, key: JobKey, *, keep_checkpoint: bool) -> int:
-    """Delete what lies in the folder of a job that has its row: all but its commit and, maybe, its checkpoint.
+    """Delete what lies in the folder of a job: all but its commit and, maybe, its checkpoint.
 
-    Returns how many files. An attempt that still runs may leave a file afterwards; its result is not used anyhow.
-    Raises JobError when a commit that says what to keep cannot be read: then all is kept.
+    Giving up the checkpoint is for a job that has its row. Where it is kept the job need not be committed: then an
+    attempt may be at work, and what it writes stays. Returns how many files were deleted. An attempt that still runs
+    may leave a file afterwards; its result is not used anyhow. Raises JobError when a commit that says what to keep
+    cannot be read: then all is kept.
     """
     folder = folder_of(key)
-    names = {*files.list(folder)} - {COMMIT}
+    listed = {*files.list(folder)}
+    names = listed - {COMMIT}
     if names and keep_checkpoint:
         commit = read_commit(files, key)
         names -= {commit.checkpoint} if commit is not None else names
     for name in sorted(names):
         files.delete(f"{folder}/{name}")
-    return len(names) + (_sweep_temporary(files, folder) if isinstance(files, LocalFiles) else 0)
+    youngest = _OF_A_KILLED_WRITER if keep_checkpoint and COMMIT not in listed else 0.0
+    return len(names) + (_sweep_temporary(files, folder, youngest) if isinstance(files, LocalFiles) else 0)
 
 
 def sweep_all(files: Files) -> int:
-    """Sweep every job's folder of a run that nobody works on, keeping all commits and their checkpoints.
+    """Sweep every job's folder of a run that no driver holds, keeping all commits and their checkpoints.
 
-    Returns how many files were deleted. What is not committed, or cannot be read, stays.
+    Returns how many files were deleted. What is not committed, or cannot be read, stays, save for temporary files that
+    are an hour old: a worker may outlive its driver, and a lease be misjudged.
     """
     deleted = 0
     for trial in filter(str.isdecimal, files.folders(CHECKPOINTS)):
@@ -140,14 +147,12 @@ def sweep_all(files: Files) -> int:
     return deleted
 
 
-def _sweep_temporary(files: LocalFiles, folder: str) -> int:
-    """What writers that were killed have begun, which `list` does not show."""
-    found = [path for path in (Path(files.root) / folder).glob(".*") if path.is_file()]
-    for path in found:
-        path.unlink(missing_ok=True)
-    return len(found)
-
-
-def _order(result: Result) -> tuple[int, float, int]:
-    """The incumbent's: the highest resource, then the least loss, then the earlier trial."""
-    return -result.job.resource, result.loss, result.job.trial.trial_id
+def _sweep_temporary(files: LocalFiles, folder: str, youngest: float) -> int:
+    """What writers that were killed have begun, which `list` does not show; only what is so many seconds old."""
+    deleted, now = 0, time.time()
+    for path in (Path(files.root) / folder).glob(".*"):
+        with contextlib.suppress(FileNotFoundError):  # a writer is done with it
+            if path.is_file() and now - path.stat().st_mtime >= youngest:
+                path.unlink()
+                deleted += 1
+    return deleted

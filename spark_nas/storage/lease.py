@@ -2,7 +2,8 @@
 
 `_lease/NNNNNNNN.json` with the highest number is the lease. A driver takes it by creating the next number, which only
 one can do (`Files.write_new`), and renews it by rewriting its own file. Nobody compares the clocks of two machines: a
-driver that finds a lease watches it for as long as it is valid, and a holder that lives has renewed it by then.
+driver that finds a lease watches it for as long as it is valid, and a holder that lives has renewed it by then. Only
+on the holder's own machine the process table and the one clock there is may answer at once.
 
 The lease keeps two drivers from doing the same work. That a run stays whole does not hang on it: jobs commit once, and
 the results table is a line of parts of which each number can be written once (docs/decisions/0010).
@@ -16,19 +17,21 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from spark_nas.errors import LeaseLost, RunHeld, SparkNasError
+from spark_nas.errors import LeaseLost, RunHeld
+from spark_nas.search.protocols import ResultLog
+from spark_nas.search.records import Result
 from spark_nas.storage.files import Files
 
 _FOLDER = "_lease"
 _FILE = re.compile(r"[0-9]{8}\.json")
-_CERTAINLY_OVER = 10
-"""A lease not renewed for so many times its validity is not even watched: no two clocks differ by that much."""
+_HERE: set[tuple[str, int]] = set()
+"""Root and number of each lease that this process holds: its pid alone does not say which of its searches ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class Lease:
         self._sleep, self._clock, self._now = sleep, clock, now
         self._ended = threading.Event()
         self._lost: str | None = None
+        self._trouble = ""
         self._info: LeaseInfo | None = None
         self._renewed = 0.0
         self._thread: threading.Thread | None = None
@@ -111,12 +115,14 @@ class Lease:
         if there is not None:
             self._watch(there)
         number = there.number + 1 if there is not None else 1
-        self._info = LeaseInfo(number, self._holder, self._seconds, self._now(), 0, released=False)
+        info = LeaseInfo(number, self._holder, self._seconds, self._now(), 0, released=False)
         self._renewed = self._clock()
-        created = self._files.write_new(_name(number), _dump(self._info))
+        created = self._files.write_new(_name(number), _dump(info))
         numbers = _numbers(self._files)
         if not created or numbers[-1] != number:  # a listing made while files come and go may miss the newest
             raise RunHeld(f"{self._files.root}: {_read(self._files, numbers[-1]).holder} has just taken this run")
+        self._info = info
+        _HERE.add((self._files.root, number))
         for old in numbers[:-2]:  # the last one stays: no listing is ever empty
             self._files.delete(_name(old))
 
@@ -126,24 +132,36 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise LeaseLost when the lease is no longer ours."""
+        """Raise LeaseLost when the lease is no longer ours, or may be another's since it ran out.
+
+        It asks the clock and not the store, so it knows at once after a pause and while a renewal hangs.
+        """
+        if self._lost is None and self._clock() - self._renewed > self._seconds:
+            self._lost = f"the lease could not be renewed for {self._seconds:g} s{self._trouble}"
         if self._lost is not None:
             raise LeaseLost(f"{self._files.root}: {self._lost}; the same command continues")
 
+    def checked(self, reason: str | None) -> str | None:
+        """A reason to stop, if need be LeaseLost, which is raised."""
+        self.check()
+        return reason
+
     def renew(self) -> None:
-        """Rewrite our file, and see whether somebody has taken the next number."""
+        """Rewrite our file, and see whether somebody has taken the next number. A lease that ran out stays lost."""
         assert self._info is not None, "acquire first"
         try:
             taken = [number for number in _numbers(self._files) if number > self._info.number]
             if taken:
                 self._lost = f"{_read(self._files, taken[-1]).holder} has taken this run over"
-                return
-            self._info = replace(self._info, renewed_at=self._now(), renewals=self._info.renewals + 1)
-            self._files.write(_name(self._info.number), _dump(self._info))
-            self._renewed = self._clock()
-        except (SparkNasError, OSError) as error:  # a store may be away for a while
-            if self._clock() - self._renewed > self._seconds:
-                self._lost = f"the lease could not be renewed for {self._seconds:g} s: {error}"
+            self.check()
+            began = self._clock()  # whoever watches has not seen it earlier
+            info = replace(self._info, renewed_at=self._now(), renewals=self._info.renewals + 1)
+            self._files.write(_name(info.number), _dump(info))
+            self._info, self._renewed, self._trouble = info, began, ""
+        except LeaseLost:  # for the next `check`
+            pass
+        except Exception as error:  # a store may be away for a while; whatever it is, the thread goes on
+            self._trouble = f": {error}"
 
     def release(self) -> None:
         """Stop renewing; the next driver need not wait. Idempotent, and silent when the store is away."""
@@ -151,10 +169,13 @@ class Lease:
         if self._thread is not None:
             self._thread.join(self._seconds)
             self._thread = None
-        if self._info is not None and self._lost is None and not self._info.released:
-            self._info = replace(self._info, renewed_at=self._now(), released=True)
-            with suppress(SparkNasError, OSError):
-                self._files.write(_name(self._info.number), _dump(self._info))
+        if self._info is None:
+            return
+        _HERE.discard((self._files.root, self._info.number))
+        info, self._info = replace(self._info, renewed_at=self._now(), released=True), None
+        with suppress(Exception):  # what is left is watched until it is over
+            if _numbers(self._files)[-1] == info.number:  # else it is another's by now
+                self._files.write(_name(info.number), _dump(info))
 
     def __enter__(self) -> Lease:
         self.acquire()
@@ -167,11 +188,12 @@ class Lease:
     def _watch(self, lease: LeaseInfo) -> None:
         """Return once `lease` is certainly over. Raises RunHeld when its holder is seen to live."""
         alive = lease.holder.alive()
-        if alive and not lease.released:
-            raise self._held(lease)
-        age = (self._now() - lease.renewed_at).total_seconds()
-        if lease.released or alive is False or age > _CERTAINLY_OVER * lease.seconds:
+        if alive and lease.holder == self._holder:
+            alive = (self._files.root, lease.number) in _HERE
+        if lease.released or alive is False:
             return
+        if alive and abs((self._now() - lease.renewed_at).total_seconds()) <= lease.seconds:
+            raise self._held(lease)
         until = self._clock() + lease.seconds
         while (left := until - self._clock()) > 0:
             self._sleep(min(left, 1.0))
@@ -191,6 +213,25 @@ class Lease:
     def _keep(self) -> None:
         while not self._ended.wait(self._seconds / 3) and self._lost is None:
             self.renew()
+
+
+class LeasedLog:
+    """A results table that takes rows only while the lease is held.
+
+    A driver that was asleep, perhaps while another took its run over, finds out before it writes.
+    """
+
+    def __init__(self, log: ResultLog, lease: Lease) -> None:
+        self._log, self._lease = log, lease
+
+    def append(self, results: Sequence[Result], asked: int) -> None:
+        """Append. Raises LeaseLost."""
+        self._lease.check()
+        self._log.append(results, asked)
+
+    def rows(self) -> Iterable[tuple[Result, int]]:
+        """Every row with its `asked`, in the order of appending."""
+        return self._log.rows()
 
 
 def _numbers(files: Files) -> list[int]:

@@ -1,6 +1,6 @@
 """Kills drivers, executors and Python workers with SIGKILL at random moments, and runs the driver again until it ends.
 
-All of it follows a seed, save for the moments at which processes happen to be where.
+Who dies next, and after how long, follows a seed; what they are at by then does not.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -20,9 +20,21 @@ import psutil
 from spark_nas.search.records import JobKey
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+KINDS = ("driver", "executor", "worker")
 _WORKER, _EXECUTOR = "pyspark.daemon", "CoarseGrainedExecutorBackend"
 _ONCE_SECONDS = 240.0
 _MOST_STARTS = 25
+
+
+def victims(seed: int, run: int, kills: int) -> list[str]:
+    """Whom to kill in one run of several, going on where the run before has ended: three kills are of three kinds.
+
+    The order of each three follows the seed.
+    """
+    rng, order = Random(seed), list[str]()
+    while len(order) < (run + 1) * kills:
+        order += rng.sample(KINDS, len(KINDS))
+    return order[run * kills : (run + 1) * kills]
 
 
 @dataclass
@@ -48,8 +60,8 @@ class Monkey:
     environment: Mapping[str, str]
     job_seconds: float = 0.2
 
-    def torment(self, run_id: str, seed: int, *, kills: int) -> Story:
-        """Run until the driver ends by itself with exit code 0, killing up to `kills` times on the way.
+    def torment(self, run_id: str, seed: int, *, kinds: Sequence[str]) -> Story:
+        """Run until the driver ends by itself with exit code 0, killing one of each of `kinds` on the way, in order.
 
         Raises AssertionError when it does not end, or ends with a code that asks for no retry.
         """
@@ -60,7 +72,7 @@ class Monkey:
             assert len(story.exits) < _MOST_STARTS, f"no end after {story}"
             driver = self._start(run_id, trace)
             try:
-                self._watch(driver, rng, story, kills)
+                self._watch(driver, rng, story, kinds)
                 _, story.said = driver.communicate(timeout=_ONCE_SECONDS)
             finally:
                 _end(driver)
@@ -82,28 +94,30 @@ class Monkey:
             start_new_session=True,
         )
 
-    def _watch(self, driver: subprocess.Popen[str], rng: Random, story: Story, kills: int) -> None:
+    def _watch(self, driver: subprocess.Popen[str], rng: Random, story: Story, kinds: Sequence[str]) -> None:
         """Kill something, now and then, until the driver is dead or enough was killed."""
         before = len(traced(self.trace))
-        while driver.poll() is None and story.killed.total() < kills:
-            patience, pause = time.monotonic() + 30, rng.expovariate(0.7)
+        while driver.poll() is None and story.killed.total() < len(kinds):
+            patience, pause = time.monotonic() + 30, min(3.0, rng.expovariate(0.7))
             while len(traced(self.trace)) == before and driver.poll() is None and time.monotonic() < patience:
                 time.sleep(0.05)  # Spark takes its time to start, and a monkey that kills only that learns nothing
             try:
                 driver.wait(pause)
             except subprocess.TimeoutExpired:
-                story.killed[self._kill(driver, rng)] += 1
+                kind = kinds[story.killed.total()]
+                if found := _found(kind, driver):  # else what was killed before it is about to be replaced
+                    _kill_now(rng.choice(found))
+                    story.killed[kind] += 1
 
-    def _kill(self, driver: subprocess.Popen[str], rng: Random) -> str:
-        kind = rng.choice(("driver", "executor", "worker"))
-        victims = _executors()
-        if kind == "worker":  # an executor's daemon, or one of the Python workers it has forked
-            victims = [child for executor in victims for child in _family(executor) if _WORKER in _words(child)]
-        if kind == "driver" or not victims:
-            driver.kill()
-            return "driver"
-        _kill_now(rng.choice(victims))
-        return kind
+
+def _found(kind: str, driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    """All of a kind that live now."""
+    if kind == "driver":
+        return [psutil.Process(driver.pid)]
+    if kind == "executor":
+        return _executors()
+    # An executor's daemon, or one of the Python workers it has forked.
+    return [child for executor in _executors() for child in _family(executor) if _WORKER in _words(child)]
 
 
 def _executors() -> list[psutil.Process]:

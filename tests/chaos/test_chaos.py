@@ -1,12 +1,14 @@
 """Whatever is killed, and whenever: nothing committed is lost, trained again or told twice, and every run ends.
 
-One run of two kinds here; `make chaos` makes CHAOS_RUNS of each of five (13, which is 65 in all).
+One run of two kinds here, which kill drivers, executors and workers; `make chaos` makes CHAOS_RUNS of each of five (13,
+which is 65 in all).
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from spark_nas.search.records import JobKey, Result
 from spark_nas.search.wire import result_from_json
 from spark_nas.storage.files import Files, LocalFiles
 from spark_nas.storage.locations import open_files
-from tests.chaos.monkey import REPOSITORY, Monkey, traced
+from tests.chaos.monkey import KINDS, REPOSITORY, Monkey, traced, victims
 from tests.cluster import Cluster
 from tests.faulty_proxy import Plan, faulty_proxy
 from tests.s3_endpoint import S3
@@ -29,6 +31,9 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(3600)]
 RUNS = int(os.environ.get("CHAOS_RUNS", "1"))
 KILLS = int(os.environ.get("CHAOS_KILLS", "2"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
+ON_DISK = ["hyperband", "asha", "one_shot"] if RUNS > 1 else ["hyperband"]
+ON_S3 = ["hyperband", "asha"] if RUNS > 1 else ["asha"]
+ALL = [*(("disk", name) for name in ON_DISK), *(("s3", name) for name in ON_S3)]
 ENGINES = {"hyperband": "spark_rounds", "asha": "spark_async", "one_shot": "spark_rounds"}
 SCHEDULERS = {
     "hyperband": {"name": "hyperband", "max_resource": 9, "eta": 3},
@@ -59,10 +64,15 @@ def experiment(
     storage: Mapping[str, str],
 ) -> Path:
     """The experiment file; without a cluster, of the undisturbed search in one process."""
+    keys = {name: value for name, value in environment.items() if "KEY" in name}
+    credentials = folder / "credentials"  # an experiment holds none
+    credentials.write_text("\n".join(["[default]", *(f"{name.lower()} = {value}" for name, value in keys.items())]))
+    plain = {name: value for name, value in environment.items() if name not in keys}
     conf = {
         **(cluster.conf if cluster else {}),
         "spark.executorEnv.PYTHONPATH": str(REPOSITORY),
-        **{f"spark.executorEnv.{name}": value for name, value in environment.items()},
+        "spark.executorEnv.AWS_SHARED_CREDENTIALS_FILE": str(credentials),
+        **{f"spark.executorEnv.{name}": value for name, value in plain.items()},
         "spark.ui.enabled": "false",
         "spark.task.maxFailures": "4",
     }
@@ -119,14 +129,24 @@ def commits(files: Files) -> Mapping[JobKey, Result]:
     return found
 
 
+def run_of(place: str, scheduler: str, number: int) -> int:
+    """One number for each run of all."""
+    return number * len(ALL) + ALL.index((place, scheduler))
+
+
+def test_the_runs_together_kill_every_kind():
+    killed = {kind for run in range(RUNS * len(ALL)) for kind in victims(SEED, run, KILLS)}
+    assert set(KINDS) == killed
+
+
 @pytest.mark.parametrize("number", range(RUNS))
-@pytest.mark.parametrize("scheduler", ["hyperband", "asha", "one_shot"] if RUNS > 1 else ["hyperband"])
+@pytest.mark.parametrize("scheduler", ON_DISK)
 def test_on_a_disk(scheduler: str, number: int, cluster: Cluster, digits: Path, tmp_path: Path):
-    torment(tmp_path, scheduler, number, cluster, str(digits), str(tmp_path / "runs"))
+    torment(tmp_path, scheduler, run_of("disk", scheduler, number), cluster, str(digits), str(tmp_path / "runs"))
 
 
 @pytest.mark.parametrize("number", range(RUNS))
-@pytest.mark.parametrize("scheduler", ["hyperband", "asha"] if RUNS > 1 else ["asha"])
+@pytest.mark.parametrize("scheduler", ON_S3)
 def test_on_s3_behind_a_network_that_fails(
     scheduler: str, number: int, cluster: Cluster, digits: Path, tmp_path: Path, s3: S3
 ):
@@ -136,14 +156,15 @@ def test_on_s3_behind_a_network_that_fails(
     plan = Plan(0.1, seed=SEED * 1000 + number, delay=2.0)
     with faulty_proxy(s3.endpoint, plan) as url:
         storage = {"endpoint": url, "region": "us-east-1"}
-        torment(tmp_path, scheduler, number, cluster, f"{prefix}/digits", f"{prefix}/runs", s3.environment, storage)
+        run = run_of("s3", scheduler, number)
+        torment(tmp_path, scheduler, run, cluster, f"{prefix}/digits", f"{prefix}/runs", s3.environment, storage)
     assert plan.done.total() > 0
 
 
 def torment(
     folder: Path,
     scheduler: str,
-    number: int,
+    run: int,
     cluster: Cluster,
     data: str,
     output: str,
@@ -154,12 +175,13 @@ def torment(
     trace = folder / "trace"
     trace.mkdir()
     file = experiment(folder, scheduler, data, cluster, environment or {}, storage or {})
-    story = Monkey(file, output, trace, environment or {}).torment("run", SEED * 1000 + number, kills=KILLS)
-    print(f"{scheduler} {number}: killed {dict(story.killed)}, exit codes {story.exits}, {story.seconds:.0f} s")
+    kinds = victims(SEED, run, KILLS)
+    story = Monkey(file, output, trace, environment or {}).torment("run", SEED * 1000 + run, kinds=kinds)
+    print(f"{scheduler} {run}: killed {dict(story.killed)}, exit codes {story.exits}, {story.seconds:.0f} s")
     results = check(f"{output}/run", trace)
     if ENGINES[scheduler] == "spark_rounds":
         assert table(results) == undisturbed(folder, scheduler, data)
-    assert story.killed.total() > 0
+    assert Counter(kinds) == story.killed
 
 
 def undisturbed(folder: Path, scheduler: str, data: str) -> dict[JobKey, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from spark_nas.commands.runs import Run
+from spark_nas.engines.session import Session
 from tests.commands.answers import Answer, Command
 
 if TYPE_CHECKING:
@@ -116,9 +117,6 @@ def test_more_slots_than_the_cluster_has_are_refused_and_the_run_goes_on_with_fe
         (["digits", "--output", "{tmp}/foreign"], "{tmp}/foreign: holds thesis.tex, which is no part of a data set"),
         (["digits", "--output", "{tmp}/file"], "{tmp}/file: is a file; give a folder"),
         (["digits", "--output", "{digits}"], "{digits}: holds a data set already; give another folder or --overwrite"),
-        (["digits", "--output", "{tmp}/new", "--shards", "999"], "rows for 999 shards; ask for fewer shards"),
-        (["digits", "--output", "{tmp}/new", "--shards", "0"], "shards: 0: must be at least 1"),
-        (["digits", "--output", "{tmp}/new", "--valid-fraction", "0"], "split 'valid' would get 0 of"),
     ],
 )
 def test_data_that_cannot_be_prepared_leave_everything_as_it_was(
@@ -130,3 +128,31 @@ def test_data_that_cannot_be_prepared_leave_everything_as_it_was(
     assert (2, "") == (answer.code, answer.out)
     assert message.replace("{tmp}", str(world)).replace("{digits}", str(digits)) in answer.complaint
     assert before == contents(world)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits", "--shards", "999"], "rows for 999 shards; ask for fewer shards"),
+        (["digits", "--shards", "0"], "shards: 0: must be at least 1"),
+        (["digits", "--valid-fraction", "0"], "digits: split 'valid' would get 0 of 1797 rows, of which 1438 are left"),
+        (["digits", "--valid-fraction", "nan"], "split 'valid' would get nan of 1797 rows"),
+        (
+            ["digits", "--test-fraction", "inf"],
+            "split 'test' would get inf of 1797 rows, of which 1797 are left; choose",
+        ),
+        (["digits", "--image-size", "8"], "image size 8: only a folder or a .parquet of images is resized; leave it"),
+        (["{tmp}/a.npz"], "a.npz: not a readable .npz of plain arrays"),
+        (["{tmp}/nowhere"], "nowhere: no such file or folder; give digits"),
+    ],
+)
+def test_what_is_wrong_with_a_source_is_said_in_one_line_before_spark_starts(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+):
+    monkeypatch.setattr(Session, "open", None)  # to open one is a defect, with a traceback
+    (tmp_path / "a.npz").write_bytes(b"PK garbage")
+    words = [word.replace("{tmp}", str(tmp_path)) for word in arguments]
+    answer = command("prepare-data", *words, "--output", tmp_path / "out")
+    assert (2, "") == (answer.code, answer.out)
+    assert message in answer.complaint
+    assert ["a.npz"] == [path.name for path in tmp_path.rglob("*") if path.is_file()]

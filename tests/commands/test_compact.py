@@ -58,7 +58,9 @@ def test_a_compacted_run_is_continued_as_if_nothing_had_been(scattered: Path, tm
 def test_what_killed_attempts_have_left_is_removed_unless_a_driver_holds_the_run(scattered: Path, command: Command):
     commit = next((scattered / "checkpoints").rglob("commit.json"))
     left = [commit.with_name(name) for name in ("recovery.pt", ".commit.json.0123")]
-    for path in left:
+    of_a_worker = scattered / "checkpoints/000099/0/.commit.json.4567"  # which its driver has not outlived
+    of_a_worker.parent.mkdir(parents=True)
+    for path in (*left, of_a_worker):
         path.touch()
     with Lease(LocalFiles(scattered)):
         answer = command("compact", scattered)
@@ -67,7 +69,7 @@ def test_what_killed_attempts_have_left_is_removed_unless_a_driver_holds_the_run
     answer = command("compact", scattered)
     assert answer.out.splitlines()[1] == f"{scattered}/checkpoints: 2 files of killed attempts removed"
     assert not any(path.exists() for path in left)
-    assert commit.exists()
+    assert (commit.exists(), of_a_worker.exists()) == (True, True)
 
 
 def test_a_damaged_file_is_named_and_nothing_of_it_removed(scattered: Path, command: Command):

@@ -86,6 +86,20 @@ def test_an_override_changes_the_plan(plan: Plan):
     assert rows(answer, "Brackets") == [["1", "3 (1)  1 (3)", "4", "5"], ["0", "2 (3)", "2", "6"]]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--epoch-seconds", "1e12"], "unit_seconds: 1000000000000.0: must be greater than 0 and at most 2.5e+11"),
+        (["--epoch-seconds", "1e9"], "make the times smaller: unit_seconds is 1000000000.0, straggler_std 0.0"),
+        (["--stragglers", "1e300"], "make the times smaller: unit_seconds is 60.0, straggler_std 1e+300"),
+    ],
+)
+def test_a_plan_beyond_the_end_of_all_dates_is_refused(plan: Plan, arguments: list[str], complaint: str):
+    answer = plan(HYPERBAND_81, "--workers", "1", *arguments)
+    assert (2, "") == (answer.code, answer.out)
+    assert complaint in answer.complaint
+
+
 def test_a_plan_needs_neither_the_data_nor_a_cluster(plan: Plan):
     text = HYPERBAND_81.replace("synthetic", "training") + "data: {path: /none}\nengine: spark_rounds\n"
     assert plan(text, "--workers", "16").code == 0

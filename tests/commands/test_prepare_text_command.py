@@ -14,6 +14,7 @@ from spark_nas.commands.prepare_data import write_shards
 from spark_nas.data.prepare import prepare
 from spark_nas.data.prepare_text import prepare_text
 from spark_nas.data.text_descriptor import load_any
+from spark_nas.engines.session import Session
 from tests.commands.answers import Command
 
 if TYPE_CHECKING:
@@ -82,15 +83,31 @@ def test_what_cannot_be_prepared_is_said_in_one_line_without_spark(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.spark
 @pytest.mark.parametrize(
-    ("content", "said"),
-    [(b"", "a.txt: is empty; give a file that holds text"), (b"caf\xe9\n", "a.txt: line 1 is not UTF-8 (")],
+    ("content", "options", "said"),
+    [
+        (b"", [], "a.txt: is empty; give a file that holds text"),
+        (b"caf\xe9\n", [], "a.txt: line 1 is not UTF-8 ("),
+        (b"to be or not", ["--shards", "0"], "shards: 0: must be at least 1"),
+        (b"to be or not " * 9, ["--shards", "5"], "a.txt: split 'valid' has 4 tokens for 5 shards; ask for fewer"),
+        (
+            b"to be or not",
+            ["--valid-fraction", "nan"],
+            "a.txt: split 'valid' would get nan of 5 tokens, of which 4 are",
+        ),
+    ],
 )
-def test_a_file_that_is_no_text_is_said_in_one_line(
-    spark: SparkSession, tmp_path: Path, command: Command, content: bytes, said: str
+def test_what_is_wrong_with_a_text_is_said_in_one_line_before_spark_starts(
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes,
+    options: list[str],
+    said: str,
 ) -> None:
-    answer = command("prepare-data", "text", write(tmp_path / "a.txt", content), "--output", str(tmp_path / "out"))
+    monkeypatch.setattr(Session, "open", None)  # to open one is a defect, with a traceback
+    text = write(tmp_path / "a.txt", content)
+    answer = command("prepare-data", "text", text, "--output", str(tmp_path / "out"), *options)
     assert (2, "") == (answer.code, answer.out)
     assert said in answer.complaint
     assert [] == [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from types import ModuleType
 
 import pytest
 
+from spark_nas import api, provenance
 from spark_nas.commands.runs import Run
 from spark_nas.report.leaderboard import incumbent
 from tests.commands.answers import Command
@@ -88,6 +91,86 @@ def test_the_page_names_the_winner_and_how_to_make_the_run_again(run: Path, sear
         f"spark-nas report {run}",
     ):
         assert words in page(run)
+
+
+def printed_commands(run: Path) -> list[str]:
+    [block] = re.findall(r"<h3>Commands</h3><pre>(.*?)</pre>", page(run), flags=re.DOTALL)
+    return html.unescape(block).splitlines()
+
+
+def test_the_printed_commands_make_the_same_experiment_again_with_all_that_was_set(tmp_path: Path, command: Command):
+    file, runs = tmp_path / "my cells.yaml", tmp_path / "my runs"
+    file.write_text("space: mlp\nscheduler: hyperband\nevaluator: synthetic\nengine: simulated\n")
+    settings = [
+        "scheduler={name: asha, max_resource: 9, trials: 9}",
+        "recipe={learning_rate: {float: [1e-3, 3e-1], log: true}, note: {choice: ['it''s $HOME', \"a  b\"]}}",
+        "evaluator.noise=0.1",
+        "storage.max_attempts=3",
+        "name=two words",
+    ]
+    sets = [word for setting in settings for word in ("--set", setting)]
+    assert 0 == command("search", file, "--output", runs, "--run-id", "first", *sets).code
+    assert 0 == command("report", runs / "first").code
+    searching, retraining, reporting = map(shlex.split, printed_commands(runs / "first"))
+    assert ["spark-nas", "search", str(file), "--output", str(runs), "--run-id", "first", *sets] == searching
+    assert ["spark-nas", "retrain", str(runs / "first"), "--set", "storage.max_attempts=3"] == retraining
+    assert ["spark-nas", "report", str(runs / "first"), "--set", "storage.max_attempts=3"] == reporting
+
+    again = [word if word != str(runs) else str(tmp_path / "again") for word in searching[1:]]
+    assert 0 == command(*again).code
+    assert 0 == command(*reporting[1:]).code
+    first, second = Run(str(runs / "first")), Run(str(tmp_path / "again" / "first"))
+    for part in ("identity", "experiment", "settings"):
+        assert first.record[part] == second.record[part]
+    assert [(r.job, r.loss) for r in first.results()] == [(r.job, r.loss) for r in second.results()]
+
+
+def test_how_a_process_was_started_is_recorded_as_a_shell_reads_it(monkeypatch: pytest.MonkeyPatch):
+    words = ["/opt/bin/spark-nas", "search", "my cells.yaml", "--set", "scheduler={name: asha, eta: 3}"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert ["spark-nas", *words[1:]] == shlex.split(provenance.command_line())
+
+
+def test_without_known_settings_the_experiment_is_the_one_to_save(run: Path, command: Command):
+    """As in a run that a program began, or one of before there was a record of them."""
+    record = json.loads((run / "run.json").read_text())
+    assert [] == record.pop("settings")
+    (run / "run.json").write_text(json.dumps(record))
+    command("report", run)
+    assert [
+        "# save the experiment below as whole.yaml",
+        f"spark-nas search whole.yaml --output {run.parent} --run-id whole",
+    ] == printed_commands(run)[:2]
+
+
+def test_a_run_that_a_program_began_from_a_file_has_no_settings(searched: Path, tmp_path: Path):
+    """What the program gave instead of sections of the file stands in the record's experiment alone."""
+    begun = api.search(searched / "cells.yaml", output=tmp_path, run_id="program", seed=7)
+    assert begun.record["settings"] is None
+    assert begun.view.commands[0] == "# save the experiment below as program.yaml"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"{", "Expecting property name"),
+        (b"\xff", "codec can't decode"),
+        (b"[1]", "[1] is no mapping"),
+        (b'{"a": 1}', "it has no trial_id"),
+        (b'{"trial_id": 0, "epochs": 9, "seeds": 1}', "it has no test_accuracy"),
+        (b'{"trial_id": "0", "epochs": 9, "seeds": 1}', "trial_id is '0'"),
+        (b'{"trial_id": 0, "epochs": 9, "seeds": 1, "test_perplexity": NaN}', "test_perplexity is nan"),
+    ],
+)
+def test_a_torn_or_foreign_result_of_retraining_is_one_line(
+    run: Path, command: Command, content: bytes, complaint: str
+):
+    (run / "retrained.json").write_bytes(content)
+    answer = command("report", run)
+    assert (2, "") == (answer.code, answer.out)
+    assert f"{run}/retrained.json is not what retraining leaves: " in answer.complaint
+    assert complaint in answer.complaint
+    assert "`spark-nas retrain` writes it anew" in answer.complaint
 
 
 def test_the_leaderboard_has_the_rows_asked_for_best_first(run: Path, command: Command):

@@ -92,6 +92,16 @@ def test_retraining_again_trains_nothing_and_says_the_same(run: Path, command: C
     assert before == files(run)
 
 
+def test_a_torn_result_is_written_anew(run: Path, command: Command):
+    command("retrain", run)
+    whole = (run / "retrained.json").read_bytes()
+    (run / "retrained.json").write_bytes(whole[:20])
+    assert 2 == command("report", run).code
+    assert 0 == command("retrain", run).code
+    assert whole == (run / "retrained.json").read_bytes()
+    assert 0 == command("report", run).code
+
+
 def test_more_seeds_add_to_those_that_are_there_and_the_spread_is_told(run: Path, command: Command):
     command("retrain", run)
     (one,) = trainings(run, 3)

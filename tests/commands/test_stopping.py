@@ -17,7 +17,7 @@ import pytest
 from spark_nas.commands.runs import Run
 from spark_nas.search.records import Result
 from spark_nas.storage.files import LocalFiles
-from spark_nas.storage.lease import Lease
+from spark_nas.storage.lease import Holder, Lease
 from tests.commands.answers import Command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -66,6 +66,33 @@ def test_a_search_ended_by_a_signal_says_so_and_the_same_command_continues_it(
     assert command(*words).code == 0
     assert before == results(tmp_path / "long")[: len(before)]
     assert len(results(tmp_path / "long")) == 206
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", [(), ("--time-budget", "2s")])
+def test_a_search_is_ended_in_order_while_it_waits_for_the_lease_of_another(tmp_path: Path, budget: tuple[str, ...]):
+    (tmp_path / "short.yaml").write_text("{space: mlp, scheduler: hyperband, evaluator: synthetic}")
+    lease = Lease(LocalFiles(tmp_path / "short"), holder=Holder("elsewhere", 7), seconds=600)
+    lease.acquire()
+    words = ["search", str(tmp_path / "short.yaml"), "--output", str(tmp_path), *budget]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spark_nas.cli", *words], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        while not (tmp_path / "short" / "run.json").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        if not budget:
+            process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 75
+    reason = "its time of 2 s is up" if budget else "SIGTERM"
+    said = f"stopped ({reason}) before it handed out any job; the same command continues"
+    assert f"spark-nas search: {said}\n" == err
+    lease.renew()
+    lease.check()
 
 
 def test_a_time_budget_ends_a_search_in_order_with_exit_code_75(tmp_path: Path, command: Command):

@@ -79,8 +79,8 @@ def write_image_folder(root: Path, x: NDArray[np.uint8], classes: Sequence[str],
     return root
 
 
-def png(image: NDArray[np.uint8]) -> bytes:
-    """An image [C, H, W] as a PNG file."""
+def png(image: NDArray[np.generic]) -> bytes:
+    """An image [C, H, W] as a PNG file; grey values may have 16 bits."""
     buffer = io.BytesIO()
     Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(buffer, "PNG")
     return buffer.getvalue()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from spark_nas.data.sources import open_source
-from spark_nas.data.sources.base import check_size
+from spark_nas.data.sources.base import check_size, class_count
 from spark_nas.errors import DataError
 from tests.data.source_files import (
     images,
@@ -74,6 +76,14 @@ def parquet(at: Path, **columns: object) -> Path:
     return at / "p.parquet"
 
 
+def bitmap(values: np.ndarray, suffix: str) -> bytes:
+    """Grey values of some type as a file of that kind."""
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, suffix)
+    return buffer.getvalue()
+
+
+DEEP = np.array([[1000, 40000], [0, 65535]], np.uint16)
 X, Y = np.zeros((6, 4), np.float32), labels(6, 2)
 BAD: list[tuple[Callable[[Path], Path], str]] = [
     (lambda at: at / "nowhere", "nowhere: no such file or folder; give digits"),
@@ -99,6 +109,12 @@ BAD: list[tuple[Callable[[Path], Path], str]] = [
         lambda at: with_file(folder(at), "b/9.png", png(images(1, 1, edge=9)[0])),
         "b/9.png: image of .* give --image-size",
     ),
+    (
+        lambda at: with_file(folder(at), "b/9.png", bitmap(DEEP, "PNG")),
+        r"b/9.png: its values have more than 8 bits \(mode I.*\); convert the images to 8 bits, or give .* as a .npz",
+    ),
+    (lambda at: with_file(folder(at), "a/9.tif", bitmap(DEEP.astype(np.int32), "TIFF")), r"9.tif: .* 8 bits \(mode I"),
+    (lambda at: with_file(folder(at), "a/9.tif", bitmap(DEEP / np.float32(7), "TIFF")), r"9.tif: .* 8 bits \(mode F"),
     (lambda at: with_file(folder(at), "c/notes.txt", b""), "set/c: no images in the folder of this class"),
     (lambda at: write_image_folder(folder(at) / "test", GREY[:4], ["a"]).parent, "has test but no train folder"),
     (
@@ -116,6 +132,11 @@ BAD: list[tuple[Callable[[Path], Path], str]] = [
     (lambda at: parquet(at, split=["train"] * 5 + ["dev"]), "unknown split 'dev'; expected train, valid, test"),
     (lambda at: parquet(at, split=["test"] * 6), "has splits test; expected train"),
     (lambda at: parquet(at, image=[png(GREY[0])] * 5 + [b"oops"]), "p.parquet: row 5: not a readable image"),
+    (lambda at: parquet(at, image=[png(DEEP[None])] * 6), "p.parquet: row 0: its values have more than 8 bits"),
+    (
+        lambda at: parquet(at, label=[0, 1, 0, 2**31, 0, 1]),
+        r"p.parquet: label 2147483648 in row 3; number the classes 0, 1, 2, ... \(below 10000\)",
+    ),
     (lambda at: parquet(at, name=["a", "b", "a", "b", "a", "a"]), "a label has several names"),
     (lambda at: parquet(at, label=[-1, 0, 1, 0, 1, 0]), "labels -1..1; expected 0..1"),
     (lambda at: written(at / "a.npz", b"PK garbage"), "a.npz: not a readable .npz of plain arrays"),
@@ -126,6 +147,10 @@ BAD: list[tuple[Callable[[Path], Path], str]] = [
     (lambda at: npz(at, x=X, y=Y[:4]), "6 examples but 4 labels"),
     (lambda at: npz(at, x=X[:0], y=Y[:0]), "'train' is empty"),
     (lambda at: npz(at, x=X, y=Y * 0), "training examples of 1 class; at least 2 classes are needed"),
+    (
+        lambda at: npz(at, x_train=X, y_train=Y, x_test=X[:2], y_test=np.array([1, 2**40])),
+        "a.npz: y_test: label 1099511627776 in row 1; number the classes",
+    ),
     (lambda at: npz(at, x=X + np.nan, y=Y), "holds NaN or infinity; clean it first"),
     (lambda at: npz(at, x=X.astype(complex), y=Y), "is of type complex128; convert it to one of uint8"),
     (lambda at: npz(at, x_train=X, y_train=Y, x_test=X[:, :3], y_test=Y), "they must agree"),
@@ -144,6 +169,25 @@ def test_an_unusable_source_is_refused_in_one_line(tmp_path: Path, make: Callabl
 def test_an_image_size_below_one_is_refused() -> None:
     with pytest.raises(DataError, match=r"image size 0: must be at least 1 pixel"):
         open_source("digits", image_size=0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda at: "digits", mnist, cifar, lambda at: npz(at, x=X, y=Y)],
+    ids=["digits", "idx", "cifar archive", "npz"],
+)
+def test_an_image_size_is_refused_where_nothing_is_resized(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    with pytest.raises(
+        DataError, match=r"image size 8: only a folder or a .parquet of images is resized; leave it out"
+    ):
+        open_source(str(make(tmp_path)), image_size=8)
+
+
+def test_a_part_of_a_set_may_keep_the_labels_of_the_whole() -> None:
+    assert 10_000 == class_count({"few": np.array([0, 9_999])})
+    assert 20_000 == class_count({"many": np.arange(20_000), "few": np.array([19_999])})
+    with pytest.raises(DataError, match=r"^few: label 20002 in row 1; number .* \(below 20002\)$"):
+        class_count({"many": np.arange(20_000), "few": np.array([0, 20_002])})
 
 
 def test_a_source_that_would_not_fit_into_memory_is_refused() -> None:

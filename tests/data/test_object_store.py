@@ -87,6 +87,23 @@ def test_s3a_is_s3(numbered_uri: str) -> None:
     assert epoch(ShardedData(numbered_uri).build(), 1) == epoch(other, 1)
 
 
+def test_a_public_data_set_is_read_unsigned_whatever_the_run_does(
+    numbered_folder: Path, own_uri: str, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, _, prefix = own_uri.removeprefix("s3://").partition("/")
+    client = s3.options().boto3_client()
+    client.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    for item in client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
+        client.put_object_acl(Bucket=bucket, Key=item["Key"], ACL="public-read")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    elsewhere = StorageOptions(endpoint="http://127.0.0.1:1", max_attempts=1)
+    with pytest.raises(DataError):
+        ShardedData(own_uri).build(elsewhere)
+    public = ShardedData(own_uri, storage=s3.options(anonymous=True)).build(elsewhere)
+    assert epoch(ShardedData(str(numbered_folder)).build(), 1) == epoch(public, 1)
+
+
 def test_shards_written_to_s3_are_those_written_to_disk_and_nothing_else_is_left(
     tasks: SparkSession, bucket: str, tmp_path: Path
 ) -> None:

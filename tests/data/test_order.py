@@ -3,10 +3,10 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spark_nas.data.order import epoch_order, stored_positions
+from spark_nas.data.order import described, epoch_order, stored_positions
 
 _seeds, _epochs = st.integers(0, 2**31 - 1), st.integers(0, 10_000)
 
@@ -66,3 +66,38 @@ def test_stored_positions_of_permuted_groups_are_all_rows_group_by_group(sizes: 
     rng.shuffle(groups)  # type: ignore[attr-defined]
     rows = [list(range(sum(sizes[:g]), sum(sizes[: g + 1]))) for g in groups]
     assert list(itertools.chain.from_iterable(rows)) == stored_positions(groups, sizes).tolist()
+
+
+def whole_order(sizes: tuple[int, ...], window: int) -> list[int]:
+    """The rows of an epoch, as stored, in its order."""
+    order = epoch_order(len(sizes), 1, 0, window)
+    windows = [stored_positions(groups, sizes) for groups in order.windows()]
+    return [row for number, rows in enumerate(windows) for row in rows[order.permutation(number, len(rows))].tolist()]
+
+
+_cuts = st.sets(st.integers(1, 19), max_size=6).map(lambda cuts: tuple(np.diff([0, *sorted(cuts), 20]).tolist()))
+
+
+@given(_cuts, _cuts, st.integers(1, 8), st.integers(1, 8))
+@example((5, 5, 10), (5, 10, 5), 2, 2)
+@example((5, 5, 10), (5, 5, 10), 3, 8)
+@example((5, 5, 10), (5, 5, 10), 2, 3)
+def test_two_ways_to_cut_and_shuffle_20_rows_are_described_alike_only_if_their_order_is_one(
+    one: tuple[int, ...], other: tuple[int, ...], window: int, another: int
+) -> None:
+    alike = described({"train": one}, window) == described({"train": other}, another)
+    assert alike == (one == other and min(window, len(one)) == min(another, len(other)))
+    if alike:
+        assert whole_order(one, window) == whole_order(other, another)
+
+
+def test_shards_and_window_change_the_order() -> None:
+    assert 3 == len({tuple(whole_order(*how)) for how in (((5,) * 4, 4), ((5,) * 4, 2), ((10,) * 2, 4))})
+
+
+def test_a_description_says_what_there_is() -> None:
+    sizes = {"train": (314, 315, 314), "test": (90, 90)}
+    named = {"train": "3 of 314 to 315 rows (", "test": "2 of 90 to 90 rows ("}
+    found = described(sizes, 2)
+    assert named == {split: text[: len(named[split])] for split, text in found["row_groups"].items()}  # type: ignore[attr-defined]
+    assert [2, "all row groups"] == [described(sizes, window)["shuffle_window"] for window in (2, 3)]

@@ -116,6 +116,29 @@ def test_image_size_resizes_folders_of_mixed_sizes(tmp_path: Path) -> None:
     assert (8, 3, 5, 5) == ImageFolder(str(tmp_path / "set"), image_size=5).read().splits["train"].x.shape
 
 
+@pytest.mark.parametrize("grey", [0, 3], ids=["the first", "the last"])
+def test_a_folder_with_one_grey_image_among_colour_keeps_its_colours(tmp_path: Path, grey: int) -> None:
+    write_image_folder(tmp_path / "train", COLOUR[:4], ["a", "b"])
+    write_image_folder(tmp_path / "test", images(4, 3, edge=32), ["a", "b"])  # a split that is grey altogether
+    (tmp_path / "train" / "ab"[grey % 2] / f"{grey:04d}.png").write_bytes(png(images(1, 4, edge=32)[0]))
+    splits = ImageFolder(str(tmp_path)).read().splits
+    row, others = [0, 2, 1, 3].index(grey), [i for i in (0, 2, 1, 3) if i != grey]
+    assert np.array_equal(COLOUR[others], np.delete(splits["train"].x, row, 0))
+    assert np.array_equal(np.repeat(images(1, 4, edge=32)[0], 3, 0), splits["train"].x[row])
+    assert (4, 3, 32, 32) == splits["test"].x.shape
+
+
+@pytest.mark.parametrize("split", [["train"] * 3 + ["test"], ["test", "train", "train", "train"]])
+def test_a_parquet_with_one_grey_image_among_colour_keeps_its_colours(tmp_path: Path, split: list[str]) -> None:
+    pixels = [images(1, 4, edge=32)[0], *COLOUR[:3]]
+    table = {"split": split, "label": [0, 1, 0, 1], "image": [png(image) for image in pixels]}
+    pq.write_table(pa.table(table), tmp_path / "p.parquet")
+    splits = EncodedParquet(str(tmp_path / "p.parquet")).read().splits
+    rows = np.argsort([name != "train" for name in split], kind="stable")
+    x = np.concatenate([splits["train"].x, splits["test"].x])
+    assert all(np.array_equal(np.broadcast_to(pixels[row], (3, 32, 32)), x[i]) for i, row in enumerate(rows))
+
+
 def test_parquet_of_png_gives_the_very_pixels(tmp_path: Path) -> None:
     table = pa.table(
         {

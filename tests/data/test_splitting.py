@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -48,7 +50,10 @@ def test_the_sources_own_test_split_is_kept_whole():
     assert "test: the source's own; valid: 10 rows" in plan.rule
 
 
-@pytest.mark.parametrize(("valid", "test"), [(0.0, 0.2), (0.1, 0.0), (0.9, 0.2), (1.5, 0.2), (-0.1, 0.2)])
+@pytest.mark.parametrize(
+    ("valid", "test"),
+    [(0.0, 0.2), (0.1, 0.0), (0.9, 0.2), (1.5, 0.2), (-0.1, 0.2), (math.nan, 0.2), (0.1, math.nan), (math.inf, 0.2)],
+)
 def test_a_fraction_that_leaves_a_split_empty_is_an_error(valid: float, test: float):
     with pytest.raises(DataError, match=r"split '(valid|test)' would get"):
         plan_splits(Digits().read(), 1, valid, test)

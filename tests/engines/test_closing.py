@@ -22,11 +22,11 @@ SOON = 120
 """Seconds: many more than it takes, on any machine, and many fewer than what would hang."""
 
 
-def run_driver(how: str, folder: Path) -> dict[str, Any]:
+def run_driver(which: str, how: str, folder: Path) -> dict[str, Any]:
     """What closing_driver reported, and when its process had ended; its JVM is gone afterwards."""
     environment = spark_environment()
     environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment["PYTHONPATH"]])
-    command = [sys.executable, str(Path(__file__).with_name("closing_driver.py")), how, str(folder)]
+    command = [sys.executable, str(Path(__file__).with_name("closing_driver.py")), which, how, str(folder)]
     # into files: the JVM inherits them, and a pipe would stay open as long as it lives
     try:
         with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
@@ -47,8 +47,10 @@ def run_driver(how: str, folder: Path) -> dict[str, Any]:
 @pytest.mark.one_spark
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_driver_jvm_that_dies_ends_the_search_at_once(tmp_path: Path):
-    report = run_driver("killed", tmp_path)
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+@pytest.mark.parametrize("which", ["rounds", "async", "batches"])
+def test_a_spark_that_is_gone_ends_the_search_at_once(which: str, how: str, tmp_path: Path):
+    report = run_driver(which, how, tmp_path)
     assert report["says"].startswith("ClusterLost: Spark is gone")
     assert report["noticed"] < SOON
     assert report["closed"] < SOON
@@ -59,8 +61,9 @@ def test_a_driver_jvm_that_dies_ends_the_search_at_once(tmp_path: Path):
 @pytest.mark.one_spark
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_driver_jvm_that_hangs_does_not_hold_up_the_driver(tmp_path: Path):
-    report = run_driver("frozen", tmp_path)
+@pytest.mark.parametrize("which", ["rounds", "async", "batches"])
+def test_a_driver_jvm_that_hangs_does_not_hold_up_the_driver(which: str, tmp_path: Path):
+    report = run_driver(which, "frozen", tmp_path)
     assert report["says"] == "nothing"
     assert report["closed"] < SOON
     assert report["ended"] - report["end"] < SOON

@@ -135,6 +135,19 @@ def test_a_search_outlives_a_worker_that_is_killed_and_counts_the_attempt(pullin
     assert run(FullTraining(max_resource=1, trials=6).build(Same(), 1), engine, log) == 6
 
 
+def test_a_session_that_somebody_cancels_loses_its_job_and_ends_no_search(
+    pulling: Pulling, spark: SparkSession, tmp_path: Path
+):
+    engine = pulling(Gated(tmp_path), slots=1)
+    engine.submit([job(0)])
+    pid_of(tmp_path, 0)
+    spark.sparkContext.cancelJobGroup(engine._sessions._group(1))
+    [lost] = engine.wait()
+    assert (lost.status, lost.attempt) == ("lost", 1)
+    engine.submit([job(0)])
+    assert ["completed"] == [result.status for result in engine.wait()]
+
+
 def test_the_row_of_a_search_says_that_its_worker_was_killed_once(pulling: Pulling, tmp_path: Path):
     class Suicidal(Gated):
         def evaluate(self, job: Job, workspace: Workspace) -> Outcome:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from spark_nas.engines.simulated import MemoryStore, Simulated, SimulatedEngine
-from spark_nas.errors import Diverged, JobError, OptionError
+from spark_nas.errors import Diverged, JobError, OptionError, UsageError
 from spark_nas.search.protocols import Workspace
 from spark_nas.search.records import SUPERNET, Job, JobKey, Outcome, Result, Trial
 
@@ -146,6 +146,26 @@ def test_the_same_seed_gives_the_same_events_and_another_seed_others():
     assert events(1) != events(2)
 
 
+def test_the_last_job_that_fits_before_the_end_of_all_dates_is_run():
+    engine = Simulated(workers=1, unit_seconds=1e11).build(Echo())
+    engine.submit([job(0, 1), job(1, 1)])
+    assert [1970, 5138] == [result.started_at.year for _, result in drain(engine, 2)]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (Simulated(workers=1, unit_seconds=1e11), "unit_seconds is 100000000000.0, straggler_std 0.0"),
+        (Simulated(workers=1, straggler_std=1e300), "unit_seconds is None, straggler_std 1e+300"),
+    ],
+)
+def test_what_goes_beyond_the_end_of_all_dates_is_refused_by_name(options: Simulated, named: str):
+    engine = options.build(Echo())
+    with pytest.raises(UsageError, match=r"virtual seconds and takes \S+, which goes beyond 2.5e\+11") as error:
+        engine.submit([job(0, 3)])
+    assert named in str(error.value)
+
+
 def test_what_an_evaluator_raises_is_a_failed_result_with_its_reason():
     engine = Simulated(workers=1).build(Echo())
     engine.submit([job(13, 1)])
@@ -199,6 +219,7 @@ def test_the_first_commit_of_a_job_wins():
         ("workers", 0),
         ("unit_seconds", 0.0),
         ("unit_seconds", math.inf),
+        ("unit_seconds", 1e12),
         ("straggler_std", -0.1),
         ("straggler_std", math.nan),
         ("drop_probability", 1.0),

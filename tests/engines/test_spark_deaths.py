@@ -17,15 +17,18 @@ from pyspark.sql import SparkSession
 from spark_nas.data.cache import DECODED
 from spark_nas.data.dataset import ShardedData
 from spark_nas.engines.gpu import Place
+from spark_nas.engines.spark_async import SparkAsync
 from spark_nas.engines.spark_rounds import SparkRounds
 from spark_nas.engines.task import run_job
 from spark_nas.evaluation.training import Training
-from spark_nas.search.protocols import Workspace
+from spark_nas.search.protocols import Engine, Workspace
 from spark_nas.search.records import Job, Outcome, Result, Trial
 from spark_nas.spaces.core import Architecture
 from spark_nas.spaces.mlp import Mlp
 from spark_nas.storage.files import LocalFiles
 from spark_nas.storage.jobs import CommittedJobs
+from tests.engines.probes import Probe
+from tests.engines.probes import job as probe_job
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -76,6 +79,56 @@ def test_a_job_that_died_goes_on_from_what_it_kept_and_one_that_hangs_is_a_faile
     assert str(again[1].error) == str(first[2].error)
     assert hangs.read_text() == before  # it did not hang again
     assert store.kept(job(1, "dies at 2").key) is None
+
+
+def test_more_killers_than_anybody_counts_cost_a_slow_innocent_no_attempt(spark: SparkSession, tmp_path: Path) -> None:
+    """Here Spark gives a task up at its first death: the slow job is never done before the last killer has died."""
+    engine = SparkRounds().build(Probe(), CommittedJobs(LocalFiles(tmp_path)), spark)
+    killers = [probe_job(number, what="die") for number in range(9)]
+    engine.submit([probe_job(20, what="slow"), *killers, probe_job(21)])
+    slow, *first, quick = engine.wait()
+    assert ([slow.status, quick.status], {result.status for result in first}) == (["completed"] * 2, {"lost"})
+    engine.submit([*killers[:2], probe_job(22, what="slow"), probe_job(23)])
+    again = engine.wait()
+    engine.close()
+    assert [(result.status, result.attempt) for result in again] == [("lost", 2)] * 2 + [("completed", 1)] * 2
+
+
+class BreaksGpu:
+    """A job that breaks the GPU breaks it for all that follow in its process, as CUDA has it; there is none here."""
+
+    broken = False
+
+    def evaluate(self, job: Job, workspace: Workspace) -> Outcome:
+        import torch
+
+        if job.trial.architecture["how"] == "breaks" or self.broken:
+            self.broken = True
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return Outcome(0.5, {"pid": os.getpid()})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [SparkRounds(), SparkAsync(slots=1, channel="on"), SparkAsync(slots=1, channel="off")],
+    ids=["rounds", "channel", "batches"],
+)
+def test_a_job_that_breaks_the_gpu_fails_and_its_process_is_not_used_again(
+    spark: SparkSession, tmp_path: Path, options: SparkRounds | SparkAsync
+) -> None:
+    engine: Engine = options.build(BreaksGpu(), CommittedJobs(LocalFiles(tmp_path)), spark)
+    found: dict[int, Result] = {}
+    for numbers in (range(4), range(4, 14)):  # short ones, of which a session holds several
+        engine.submit([job(number, "breaks" if number in (5, 6) else "works") for number in numbers])
+        while len(found) < numbers.stop:
+            found |= {result.job.trial.trial_id: result for result in engine.wait()}
+    engine.close()
+    broken = {number for number, result in found.items() if result.status == "failed"}
+    assert broken == {5, 6}
+    assert {result.status for number, result in found.items() if number not in broken} == {"completed"}
+    assert {result.attempt for result in found.values()} == {1}
+    executors = {number: result.executor for number, result in found.items()}
+    assert len({executors[number] for number in broken}) == 2
 
 
 @pytest.fixture

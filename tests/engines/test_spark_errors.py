@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pyspark
 import pytest
-from py4j.protocol import Py4JNetworkError
+from py4j.protocol import ERROR, Py4JError, Py4JNetworkError, get_return_value
 from pyspark.errors import AnalysisException, PythonException
 from pyspark.errors.exceptions.connect import SparkConnectGrpcException
 
@@ -27,6 +27,13 @@ org.apache.spark.api.python.PythonException
 """
 
 
+def cut_short() -> Py4JError:
+    """What py4j raises when the connection breaks under a call."""
+    with pytest.raises(Py4JError) as caught:
+        get_return_value(ERROR, None, "o58", "collectToPython")
+    return caught.value
+
+
 def coded(name: str, words: str = "") -> SparkConnectGrpcException:
     """An exception of Spark Connect with a gRPC status; 3.5, under which these tests are only collected, has none."""
     status = {} if pyspark.__version__.startswith("3.") else {"grpc_status_code": grpc.StatusCode[name]}
@@ -40,6 +47,7 @@ def coded(name: str, words: str = "") -> SparkConnectGrpcException:
         coded("DEADLINE_EXCEEDED"),
         coded("INTERNAL", "[INVALID_HANDLE.SESSION_CHANGED] The existing Spark server driver instance has restarted."),
         Py4JNetworkError("Answer from Java side is empty"),
+        cut_short(),
         ConnectionRefusedError(111, "Connection refused"),
     ],
 )
@@ -48,7 +56,16 @@ def test_a_spark_that_is_gone_ends_the_search_to_be_run_again(error: Exception):
     assert isinstance(trouble(error), ClusterLost)
 
 
-@pytest.mark.parametrize("error", [coded("INTERNAL", CRASH), coded("INTERNAL", "[OPERATION_CANCELED] SQLSTATE: HY008")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        coded("INTERNAL", CRASH),
+        coded("INTERNAL", "[OPERATION_CANCELED] SQLSTATE: HY008"),
+        Py4JError(
+            "An error occurred while calling o58.range. Trace:\npy4j.Py4JException: Method range([]) does not exist"
+        ),
+    ],
+)
 def test_a_failed_spark_job_is_nothing_worse(error: Exception):
     assert is_sparks(error)
     assert not is_gone(error)

@@ -14,7 +14,7 @@ from spark_nas.engines.limits import Limits
 from spark_nas.engines.task import run_job
 from spark_nas.engines.watchdog import in_spark_worker
 from spark_nas.errors import OptionError
-from spark_nas.search.records import Result
+from spark_nas.search.records import CurvePoint, Result
 from spark_nas.search.wire import result_from_json
 from spark_nas.storage.files import LocalFiles
 from spark_nas.storage.jobs import CommittedJobs
@@ -43,6 +43,7 @@ def test_a_job_that_hangs_is_committed_as_failed_and_its_process_killed(how: str
     reason, *stack = str(failed.error).splitlines()
     assert reason == "TimeLimitExceeded: ran longer than its time limit of 0.3 s and did not stop"
     assert "in evaluate" in stack[-2]
+    assert failed.curve == (CurvePoint(1, 0.25),)
     assert "most recent call first" in done.stderr
 
 

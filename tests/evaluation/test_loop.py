@@ -250,6 +250,14 @@ def test_a_single_example_to_learn_an_architecture_from_is_refused_and_not_waite
         fitted_by(Asks(), Digits(sizes=(("train", 4), ("valid", 1))), 2)
 
 
+@pytest.mark.parametrize(("sizes", "splits"), [((1, 9), ("train",)), ((1, 1), ("train", "valid"))])
+def test_single_examples_to_train_on_are_refused_and_not_divided_by(
+    sizes: tuple[int, int], splits: tuple[str, ...]
+) -> None:
+    with pytest.raises(DataError, match=rf"split '{'.'.join(splits)}' has a single example, .* use batch_size: 1"):
+        fitted_by(Method(), Digits(sizes=tuple(zip(("train", "valid"), sizes, strict=True))), 2, splits)
+
+
 def test_a_single_example_is_a_batch_where_one_is_asked_for() -> None:
     method = Asks()
     fitted_by(method, Digits(sizes=(("train", 4), ("valid", 1))), 1)

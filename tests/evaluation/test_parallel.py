@@ -22,11 +22,14 @@ from spark_nas.evaluation.oneshot.protocol import Batch, MethodOptions
 from spark_nas.evaluation.oneshot.proxyless import Proxyless
 from spark_nas.evaluation.oneshot.random_sharing import RandomSharing
 from spark_nas.evaluation.oneshot.snas import Snas
+from spark_nas.evaluation.training import Training
+from spark_nas.search.records import Architecture, Job, Trial
 from spark_nas.spaces.darts import Darts as CellSpace
 from spark_nas.spaces.nas_bench_201 import NasBench201
 from tests.contracts.supernets import Search
 from tests.evaluation.pair import Pair, pair
 from tests.evaluation.supernets_in_parallel import evaluated, gone_apart, job, left_alone, of_texts, searched
+from tests.evaluation.training_support import Digits, MemoryWorkspace, evaluator
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +159,16 @@ def test_what_cannot_be_shared_equally_is_left_out_and_said(two: Pair, caplog: p
 
 def test_single_examples_are_shares_where_batches_are_of_as_many_as_processes(two: Pair) -> None:
     assert two.run(_shares, 4, 2) == ([[0], [2]], [[1], [3]])
+
+
+def test_batches_of_as_many_examples_as_processes_train_as_batches_of_one_do(two: Pair) -> None:
+    assert two.run(_trained_by_twos) == (4, 4)
+
+
+def _trained_by_twos(peers: group.Peers) -> int:
+    data = Digits(sizes=(("train", 4), ("valid", 4)))
+    task = evaluator(Training(batch_size=2), data)
+    return len(task.evaluate(Job(Trial(0, Architecture()), 0, 4), MemoryWorkspace()).curve)
 
 
 def test_more_processes_than_examples_are_refused(two: Pair) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import training_support
+from torch import nn
 from training_support import SPACE, Digits, MemoryWorkspace, evaluator, job, small_network
 
-from spark_nas.errors import Diverged, JobError, OptionError, TimeLimitExceeded
+from spark_nas.errors import DataError, Diverged, JobError, OptionError, TimeLimitExceeded
 from spark_nas.evaluation.evaluator import TrainingEvaluator
 from spark_nas.evaluation.training import RECIPE_KEYS, Training
 from spark_nas.search.records import CurvePoint, Job, Outcome
@@ -159,6 +162,36 @@ def test_a_diverging_trial_raises_and_leaves_no_checkpoint() -> None:
     assert workspace.saved is None
 
 
+def test_a_trial_that_diverges_later_has_reported_the_epochs_before() -> None:
+    workspace = MemoryWorkspace()
+    whole = evaluator(FULL).evaluate(job(4), MemoryWorkspace())
+    checks = []
+
+    def limit() -> None:
+        checks.append(1)
+        if len(checks) == 20:  # an epoch has 6 batches, and its validation split one
+            raise Diverged("in epoch 3")
+
+    with pytest.raises(Diverged):
+        evaluator(FULL).evaluate(job(4), replace(workspace, on_check=limit))
+    assert tuple(workspace.curve) == whole.curve[:2]
+
+
+def test_an_epoch_that_the_validation_split_shows_to_have_diverged_counts() -> None:
+    workspace = MemoryWorkspace()
+    with pytest.raises(Diverged, match="on the valid split"):
+        replace(evaluator(FULL), network_builder=blown_up).evaluate(job(4), workspace)
+    [point] = workspace.curve
+    assert (point.resource, math.isnan(point.loss), math.isfinite(point.metrics["train_loss"])) == (1, True, True)
+
+
+def blown_up(*arguments: Any) -> nn.Module:  # noqa: ANN401 - those of a network's builder
+    """A network that answers infinity when it is only measured."""
+    network = small_network(*arguments)
+    network.register_forward_hook(lambda module, _, logits: logits if module.training else logits * math.inf)
+    return network
+
+
 def test_the_time_limit_is_looked_at_in_every_batch() -> None:
     checks = []
 
@@ -240,6 +273,25 @@ def test_an_unusable_option_is_refused_by_its_name(wrong: dict[str, object]) -> 
 def test_image_augmentation_of_vectors_is_refused() -> None:
     with pytest.raises(OptionError, match="only images"):
         Training(flip=True).build(SPACE, Digits(flat=True), 4)
+
+
+@pytest.mark.parametrize("use_valid", [None, False, True])
+def test_a_single_example_to_train_on_is_refused_before_any_job_unless_batches_are_of_one(
+    use_valid: bool | None,
+) -> None:
+    data = Digits(sizes=(("train", 1), ("valid", 1), ("test", 9)))
+
+    def build(batch_size: int) -> TrainingEvaluator:
+        options = Training(batch_size=batch_size)
+        if use_valid is None:
+            return options.build(SPACE, data, 2)
+        return options.build_retraining(SPACE, data, 2, use_valid=use_valid)
+
+    split = r"train\+valid" if use_valid else "train"
+    with pytest.raises(DataError, match=f"split '{split}' has a single example"):
+        build(2)
+    outcome = replace(build(1), network_builder=small_network).evaluate(job(2), MemoryWorkspace())
+    assert len(outcome.curve) == 2
 
 
 def test_training_without_data_is_refused() -> None:

@@ -19,7 +19,7 @@ from spark_nas.errors import DataError
 from spark_nas.evaluation.evaluator import TrainingEvaluator
 from spark_nas.evaluation.oneshot.protocol import Gates
 from spark_nas.evaluation.training import Training
-from spark_nas.search.records import Architecture, Job, JobKey, Recipe, Trial, derive_seed
+from spark_nas.search.records import Architecture, CurvePoint, Job, JobKey, Recipe, Trial, derive_seed
 from spark_nas.spaces.core import IndependentChoices, SearchSpace
 
 SPACE = IndependentChoices("small", ())
@@ -130,6 +130,8 @@ class MemoryWorkspace:
     kept: list[bytes] = field(default_factory=list)
     source: str | None = None
     """What `origin` says of the checkpoint."""
+    curve: list[CurvePoint] = field(default_factory=list)
+    """What was reported."""
 
     def load(self) -> bytes | None:
         return self.checkpoint
@@ -146,6 +148,9 @@ class MemoryWorkspace:
     def keep(self, state: Callable[[], bytes]) -> None:
         if self.keeps:
             self.kept.append(state())
+
+    def report(self, point: CurvePoint) -> None:
+        self.curve.append(point)
 
     def check_time(self) -> None:
         self.on_check()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from pyspark.sql import SparkSession
 
 from spark_nas.cli import main
 from spark_nas.commands.runs import Run
@@ -77,16 +76,23 @@ exec "{sys.executable}" -S "$@"
 
 
 @pytest.fixture(scope="module")
-def run(deployment: Deployment, spark: SparkSession, cluster: Cluster) -> Run:
-    """A run of conf/asha.yaml on two executors with a GPU address each."""
-    folder = deployment.folder
-    assert 0 == main(["prepare-data", "digits", "--output", str(folder / ".data/digits"), "--test-fraction", "0.8"])
+def on_cluster(deployment: Deployment, cluster: Cluster) -> list[str]:
+    """The options of `spark-submit` for two executors with a GPU address each."""
     conf = [part for key, value in cluster.conf.items() for part in ("--conf", f"{key}={value}")]
-    submit = ["--master", cluster.master, *conf, "--py-files", str(deployment.package)]
+    return ["--master", cluster.master, *conf, "--py-files", str(deployment.package)]
+
+
+@pytest.fixture(scope="module")
+def run(deployment: Deployment, on_cluster: list[str]) -> Run:
+    """A run of conf/asha.yaml there, on data that were prepared there."""
+    folder = deployment.folder
+    prepare = ["jobs/prepare_data.py", "digits", "--output", ".data/digits", "--test-fraction", "0.8"]
+    said = deployment.submit(*on_cluster, *prepare)
+    assert f"digits: train 179, valid 180, test 1,438 examples of 1x8x8, 10 classes, in {folder}/.data/digits\n" == said
     # A rate that diverges: a traceback tells which files an executor ran, and where they lay.
     rates = "recipe.learning_rate={choice: [0.1, 1e30]}"
     search = ["jobs/search.py", "conf/asha.yaml", "--output", str(folder / "runs"), "--run-id", "asha"]
-    said = deployment.submit(*submit, *search, "--set", rates)
+    said = deployment.submit(*on_cluster, *search, "--set", rates)
     assert f"Run: {folder}/runs/asha" in said
     return Run(str(folder / "runs/asha"))
 
@@ -126,6 +132,13 @@ def test_the_driver_ran_the_submitted_wheel(run: Run, deployment: Deployment):
 
 def test_a_fake_gpu_is_recorded_but_trained_on_the_cpu(searched: list[Result]):
     assert {"cpu"} == {result.environment["device"] for result in searched}
+
+
+def test_the_best_trial_is_retrained_there(deployment: Deployment, on_cluster: list[str], run: Run):
+    said = deployment.submit(*on_cluster, "jobs/retrain.py", run.files.root, "--epochs", "1")
+    ended = said.splitlines()[-1]
+    assert re.fullmatch(r"Trial \d+ retrained for 1 epochs with 1 seed\(s\): test accuracy [\d.]+ %", ended)
+    assert 1 == (run.retrained() or {})["epochs"]
 
 
 @pytest.mark.parametrize("command", ["plan", "report"])

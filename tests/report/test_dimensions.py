@@ -14,6 +14,13 @@ def test_a_constant_has_no_axis():
     assert dimension("x", [3, 3, 3]) is None
 
 
+@pytest.mark.parametrize("log", [None, True])
+def test_whole_and_broken_numbers_that_are_equal_are_two_categories(log: bool | None):
+    axis = dimension("x", [1, 1.0, 1], log=log)
+    assert axis is not None
+    assert ["1", "1.0"] == sorted(words for _, words in axis.ticks)
+
+
 def test_equal_ratios_are_equal_distances_on_a_logarithmic_axis():
     axis = dimension("lr", [1e-4, 1e-3, 1e-2, 1e-1])
     assert axis is not None

@@ -8,7 +8,18 @@ from datetime import datetime
 
 import pytest
 
-from spark_nas.search.records import SUPERNET, Architecture, Job, JobKey, Proposal, Result, Trial, derive_seed
+from spark_nas.search.records import (
+    SUPERNET,
+    Architecture,
+    Job,
+    JobKey,
+    Proposal,
+    Result,
+    Trial,
+    best_first,
+    derive_seed,
+    incumbent,
+)
 from spark_nas.search.samplers.listed import Listed
 
 TRIAL = Trial(3, Architecture({"a": "x"}), {"b": 1, "a": 2.5}, seed=7, bracket=1)
@@ -49,6 +60,26 @@ def test_records_travel_by_pickle_and_hash_alike() -> None:
 def test_only_a_completed_finite_loss_is_usable(loss: float, usable: bool) -> None:
     assert Result(JOB, "completed", loss).usable is usable
     assert not Result(JOB, "failed", loss, error="no").usable
+
+
+def result(trial_id: int, rung: int, resource: int, loss: float, open_choices: float = 0) -> Result:
+    return Result(
+        Job(Trial(trial_id, SUPERNET), rung, resource), "completed", loss, {"open_choices": open_choices}
+    )  # fmt: skip
+
+
+def test_the_incumbent_is_no_supernet_and_the_best_of_the_highest_resource_else_of_the_last_scores() -> None:
+    supernet = result(0, 0, 4, 0.01, open_choices=6)
+    scored, final = result(1, 0, 0, 0.1), result(2, 1, 0, 0.3)
+    short, worse, trained, twin = result(4, 0, 1, 0.2), result(5, 0, 2, 0.6), result(6, 0, 2, 0.5), result(7, 0, 2, 0.5)
+    unusable = result(3, 0, 9, float("nan"))
+    rows = [supernet, scored, final, unusable, short, worse, twin, trained]
+    # as each comes, in this order
+    assert [incumbent(rows[: n + 1]) for n in range(len(rows))] == [
+        None, scored, final, final, short, worse, twin, trained
+    ]  # fmt: skip
+    ranked = sorted([row for row in rows if row is not unusable], key=best_first)
+    assert ranked == [trained, twin, worse, short, final, scored, supernet]
 
 
 def test_derived_seeds_are_positive_reproducible_and_distinct() -> None:

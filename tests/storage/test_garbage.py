@@ -11,11 +11,13 @@ import pytest
 from spark_nas.driver import replay
 from spark_nas.engines.local import Local
 from spark_nas.errors import JobError
-from spark_nas.search.protocols import Scheduler, Workspace
-from spark_nas.search.records import Job, JobKey, Outcome, Result, Trial, derive_seed
+from spark_nas.search.protocols import Evaluator, Scheduler, Workspace
+from spark_nas.search.records import SUPERNET, Job, JobKey, Outcome, Result, Trial, derive_seed, incumbent
 from spark_nas.search.samplers.random import RandomSearch
 from spark_nas.search.schedulers.asha import Asha
+from spark_nas.search.schedulers.full_training import FullTraining
 from spark_nas.search.schedulers.hyperband import Hyperband
+from spark_nas.search.schedulers.one_shot import OneShot
 from spark_nas.search.schedulers.successive_halving import SuccessiveHalving
 from spark_nas.spaces.core import Architecture
 from spark_nas.storage.files import LocalFiles
@@ -105,12 +107,26 @@ class Counting:
 
 
 @dataclass
+class Sharing:
+    """Trains supernets and children; scores with shared weights, which leave no checkpoint."""
+
+    def evaluate(self, job: Job, workspace: Workspace) -> Outcome:
+        loss = derive_seed(job.trial.trial_id, job.rung) / 2**31
+        if job.resource == 0:
+            return Outcome(loss)
+        workspace.save(b"weights")
+        supernet = job.trial.architecture == SUPERNET
+        return Outcome(loss / 100, {"open_choices": 2.0}) if supernet else Outcome(loss)
+
+
+@dataclass
 class Search:
     """A search on the local engine, with a housekeeper behind it, that can be interrupted after any result."""
 
-    options: Asha | Hyperband | SuccessiveHalving
+    options: Asha | Hyperband | SuccessiveHalving | OneShot
     root: Path
     rows: list[tuple[Result, int]] = field(default_factory=list)
+    evaluator: Evaluator = field(default_factory=Counting)
     most: int = 0
     """The most checkpoints that were there after an interruption."""
 
@@ -125,7 +141,7 @@ class Search:
         """Continue for at most so many results; whether the search is over."""
         scheduler = self.scheduler()
         flying, asked = replay(scheduler, self.rows)
-        engine = Local(slots=4).build(Counting(), CommittedJobs(LocalFiles(self.root)))
+        engine = Local(slots=4).build(self.evaluator, CommittedJobs(LocalFiles(self.root)))
         keeper = Housekeeper(LocalFiles(self.root), scheduler.needed, threads=2) if tidy else None
         if keeper is not None:
             keeper.after([result for result, _ in self.rows])
@@ -180,6 +196,21 @@ def test_a_search_interrupted_again_and_again_finds_all_it_needs_and_leaves_one_
     completed = [row for row, _ in tidy.rows if row.status == "completed"]
     assert len(completed) == len(plain.checkpoints()) > tidy.most
     assert [store.committed(row.job.key) for row in completed] == completed
+
+
+@pytest.mark.parametrize("at_once", [1000, 7])
+def test_a_one_shot_search_keeps_the_child_it_names_not_the_supernet_that_was_trained_for_longer(
+    at_once: int, tmp_path: Path
+) -> None:
+    options = OneShot(FullTraining(2, 4), candidates=8, finalists=2, retrain=FullTraining(None, 2))
+    search = Search(options, tmp_path, evaluator=Sharing())
+    while not search.run(at_once):
+        assert len(search.rows) < 1000
+    best = incumbent(row for row, _ in search.rows)
+    assert best is not None
+    assert (best.job.resource, best.job.trial.architecture == SUPERNET) == (2, False)
+    assert [path.parent.parent.name for path in search.checkpoints()] == [f"{best.job.trial.trial_id:06d}"]
+    assert CommittedJobs(LocalFiles(tmp_path)).checkpoint(best.job.key) == b"weights"
 
 
 def test_an_endless_search_keeps_what_may_yet_be_promoted(tmp_path: Path) -> None:

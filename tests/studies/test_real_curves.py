@@ -1,6 +1,7 @@
-"""ASHA and Hyperband on measured learning curves: the top 1 % for at most a tenth of the epochs.
+"""ASHA and Hyperband on recorded learning curves: the top 1 % for at most a tenth of the epochs.
 
-Tabular: TaskSet (1,000 optimisers a task, up to a quarter of which diverge) and LCBench (10,000 networks a task).
+Measured: TaskSet, 1,000 optimisers a task, up to a quarter of which diverge. Not measured: 10,000 networks a task,
+whose curves come from a surrogate, a model fitted on LCBench (YAHPO Gym's).
 """
 
 from __future__ import annotations

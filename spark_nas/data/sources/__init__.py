@@ -25,10 +25,17 @@ def open_source(spec: str, image_size: int | None = None) -> Source:
         image_size: edge in pixels that encoded images are resized to; None keeps their size.
 
     Raises:
-        DataError: there is no such path, or its kind is unknown.
+        DataError: there is no such path, its kind is unknown, or there is nothing to resize.
     """
     if image_size is not None and image_size < 1:
         raise DataError(f"image size {image_size}: must be at least 1 pixel")
+    source = _source(spec, image_size)
+    if image_size is not None and not isinstance(source, ImageFolder | EncodedParquet):
+        raise DataError(f"image size {image_size}: only a folder or a .parquet of images is resized; leave it out")
+    return source
+
+
+def _source(spec: str, image_size: int | None) -> Source:
     if spec == "digits":  # a folder of that name is `./digits`
         return Digits()
     path = Path(spec)

@@ -20,6 +20,8 @@ from spark_nas.errors import DataError
 MAX_BYTES = 8 << 30
 """Most decoded bytes a source may have: they are held in the driver's memory."""
 SPLITS = ("train", "valid", "test")
+_CLASSES = 10_000
+"""So many classes a set may have whatever its size: a part of a large set keeps the large one's labels."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +94,17 @@ def check_size(where: str, rows: int, example_bytes: int, limit: int = MAX_BYTES
         raise DataError(
             f"{where}: {needed:.1f} GiB decoded is more than the {most:.1f} GiB that prepare-data holds in memory"
         )
+
+
+def class_count(labels: Mapping[str, NDArray[np.int64]]) -> int:
+    """One more than the largest label; the keys say where each array of labels lies.
+
+    Raises DataError for a label that asks for more than 10,000 classes and more than there are rows: each class costs a
+    name, and the network an output.
+    """
+    most = max(_CLASSES, sum(map(len, labels.values())))
+    for where, y in labels.items():
+        if y.max(initial=0) >= most:
+            row = int(y.argmax())
+            raise DataError(f"{where}: label {y[row]} in row {row}; number the classes 0, 1, 2, ... (below {most})")
+    return 1 + max(int(y.max(initial=0)) for y in labels.values())

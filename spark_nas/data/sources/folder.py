@@ -1,6 +1,7 @@
 """Images in a folder for each class: `ROOT/CLASS/*.png`, or `ROOT/{train,valid,test}/CLASS/*.png`.
 
-The classes are the folders' names, sorted; the files are read sorted, so a folder gives the same data everywhere.
+The classes are the folders' names, sorted; the files are read sorted, so a folder gives the same data everywhere. All
+become colour where any of them is: grey images among them have three equal channels.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spark_nas.data.sources.base import SPLITS, Arrays, Raw, check_size
-from spark_nas.data.sources.images import decode_image
+from spark_nas.data.sources.images import decode_image, is_grey
 from spark_nas.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
@@ -42,27 +44,36 @@ class ImageFolder:
                 raise DataError(
                     f"{place}: its classes are not those of train: {', '.join(set(_folders(place)) ^ set(classes))}"
                 )
+        files = {split: _files(place, classes) for split, place in roots.items()}
+        grey = all(is_grey(path, str(path)) for of_split in files.values() for path, _ in of_split)
         shape: tuple[int, ...] | None = None
         splits = {}
-        for split, place in roots.items():
-            splits[split] = self._split(place, classes, shape)
+        for split, of_split in files.items():
+            splits[split] = self._split(of_split, 1 if grey else 3, shape)
             shape = splits[split].x.shape[1:]
         return Raw(root.absolute().name, self.folder, "folder of images for each class", classes, splits)
 
-    def _split(self, place: Path, classes: tuple[str, ...], shape: tuple[int, ...] | None) -> Arrays:
-        files = [(path, label) for label, name in enumerate(classes) for path in _images(place / name)]
+    def _split(self, files: list[tuple[Path, int]], channels: int, shape: tuple[int, ...] | None) -> Arrays:
         if shape is None:
-            shape = decode_image(files[0][0].read_bytes(), str(files[0][0]), size=self.image_size).shape
-        check_size(str(place), len(files), int(np.prod(shape)))
+            shape = self._decode(files[0][0], channels).shape
+        check_size(self.folder, len(files), int(np.prod(shape)))
         x = np.empty((len(files), *shape), np.uint8)
         for row, (path, _) in enumerate(files):
-            image = decode_image(path.read_bytes(), str(path), channels=shape[0], size=self.image_size)
+            image = self._decode(path, channels)
             if image.shape != shape:
                 raise DataError(
                     f"{path}: image of {image.shape}, the first is {shape}; give --image-size to resize them"
                 )
             x[row] = image
         return Arrays(x, np.array([label for _, label in files], np.int64))
+
+    def _decode(self, path: Path, channels: int) -> NDArray[np.uint8]:
+        return decode_image(path.read_bytes(), str(path), channels, self.image_size)
+
+
+def _files(place: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    """The images of a split with their labels."""
+    return [(path, label) for label, name in enumerate(classes) for path in _images(place / name)]
 
 
 def _folders(place: Path) -> tuple[str, ...]:

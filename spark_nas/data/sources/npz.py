@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spark_nas.data.sources.base import MAX_BYTES, SPLITS, Arrays, Raw
+from spark_nas.data.sources.base import MAX_BYTES, SPLITS, Arrays, Raw, class_count
 from spark_nas.errors import DataError
 
 _CHANNELS = (1, 3)
@@ -44,8 +44,11 @@ class Npz:
             raise DataError(
                 f"{self.path}: holds {', '.join(arrays) or 'nothing'}; expected x_train and y_train, or x and y"
             )
-        count = 1 + max(int(part.y.max(initial=0)) for part in splits.values())
-        classes = tuple(map(str, arrays["classes"].tolist())) if "classes" in arrays else tuple(map(str, range(count)))
+        if "classes" in arrays:
+            classes = tuple(map(str, arrays["classes"].tolist()))
+        else:
+            labels = {f"{self.path}: y_{split}": part.y for split, part in splits.items()}
+            classes = tuple(map(str, range(class_count(labels))))
         return Raw(Path(self.path).stem, self.path, f"arrays in {Path(self.path).name}", classes, splits)
 
     def _load(self) -> Mapping[str, NDArray[np.generic]]:

@@ -46,14 +46,15 @@ class Door:
 class Client:
     """One session's connection, as a context manager. Raises ChannelError when there is no getting through."""
 
-    def __init__(self, door: Door, session: int, where: str) -> None:
+    def __init__(self, door: Door, session: int, where: str, attempt: int = 0) -> None:
+        """`attempt`: how often Spark has started this session's task before."""
         self._door = door
         self._socket, self._sealed = _connect(door)
         self._sending = threading.Lock()
         self._changed = threading.Condition()
         self._jobs: deque[tuple[str, int]] = deque()
         self._ended = self._lost = False
-        self._send({"type": "hello", "session": session, "where": where})
+        self._send({"type": "hello", "session": session, "attempt": attempt, "where": where})
         self._reader = threading.Thread(target=self._read, name="spark-nas-session", daemon=True)
         self._reader.start()
 
@@ -67,12 +68,18 @@ class Client:
                 job = self._jobs.popleft()
             yield job
 
-    def deliver(self, key: tuple[int, int], seconds: float, result: str) -> bool:
+    def deliver(
+        self, key: tuple[int, int], seconds: float, result: str, *, lost: bool = False, last: bool = False
+    ) -> bool:
         """Send a job's result (JSON); `seconds` is the wall time it took here. False when the connection is lost.
+
+        After one that says that its job was `lost`, the session is given a rest. After the `last` it begins no job:
+        those that it was given go to another.
 
         Raises ChannelError when the result is too long for a frame; another may be sent in its place.
         """
-        return self._send({"type": "done", "key": key, "seconds": seconds, "result": result})
+        marks = {name: True for name, holds in (("lost", lost), ("last", last)) if holds}
+        return self._send({"type": "done", "key": key, "seconds": seconds, "result": result} | marks)
 
     def __enter__(self) -> Client:
         return self

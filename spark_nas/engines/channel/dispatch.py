@@ -14,19 +14,20 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from spark_nas.engines.batching import Lookahead
+from spark_nas.engines.channel.dealing import Dealer
 from spark_nas.engines.channel.frames import ChannelError, Message
+from spark_nas.engines.channel.parcels import parcels
 from spark_nas.engines.channel.records import Arrival, Ending, Fleet, Limbo, Line, SessionState, Terms
+from spark_nas.engines.channel.resting import Rests
 from spark_nas.engines.worker import Assignment
+from spark_nas.errors import ClusterLost
 from spark_nas.search.records import JobKey
-from spark_nas.search.wire import job_to_json
 
 _TICK_SECONDS = 0.25
-_STUCK_SECONDS = 0.5
-"""After so long at one job, a session gives back what it holds behind it if others are idle."""
 _POST_MORTEM_SECONDS = 3.0
 """How long a lost job waits for Spark to say why its session died."""
 _BARREN_DEATHS = 8
-"""Sessions that may end by an error without ever having run a job, one after the other."""
+"""Sessions that may end by an error without ever having come, one after the other, and no job done between."""
 
 
 class Dispatcher:
@@ -41,15 +42,18 @@ class Dispatcher:
         arrived: Callable[[Arrival | Exception], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`arrived` takes every result once, and an exception when no session can ever run a job."""
+        """`arrived` takes every result once, and an exception when no session can run a job any more."""
         self._slots, self._terms, self._lookahead, self._fleet = slots, terms, lookahead, fleet
         self._arrived, self._clock = arrived, clock
         self._queue: deque[Assignment] = deque()
         self._alive: set[int] = set()
-        self._met: set[int] = set()
+        self._met: dict[int, int] = {}
+        """Of those alive that have come: which attempt of Spark's at their task was the last to."""
         self._launched = self._barren = 0
         self._sessions: dict[int, SessionState] = {}
         self._lines: dict[Line, SessionState] = {}
+        self._rests = Rests()
+        self._dealer = Dealer(self._queue, lookahead, self._rests, terms.lease_seconds, clock)
         self._limbo: dict[int, Limbo] = {}
         self._due = self._patrolled = 0.0
         self._changed = self._finishing = self._greeted = False
@@ -65,7 +69,7 @@ class Dispatcher:
         """Hand out no more; send every session home, by force where it is at a job."""
         self._finishing = True
         self._queue.clear()
-        for session in self._sessions.values():
+        for session in list(self._sessions.values()):  # one that is gone leaves with what is sent to it
             self._dismiss(session)
             if session.held:
                 self._fleet.cancel(session.number)
@@ -74,13 +78,18 @@ class Dispatcher:
         """The Spark job of a session is over."""
         number = ending.number
         self._alive.discard(number)
-        self._met.discard(number)
+        came = self._met.pop(number, None) is not None
         self._changed = True
+        if isinstance(ending.remedy, ClusterLost) and not self._finishing:
+            # Before the job that the session held: it is not lost by its own doing, and none will run any more.
+            self._arrived(ending.remedy)
+            self._finishing = True
+            self._queue.clear()
         if (session := self._sessions.get(number)) is not None:
             session.line.close(ending.reason)
         if number in self._limbo:
             self._give_up(number, ending.reason)
-        elif ending.remedy is not None and not self._finishing:
+        elif ending.remedy is not None and not came and not self._finishing:
             self._barren += 1
             if self._barren > _BARREN_DEATHS or (ending.hopeless and not self._greeted):
                 self._arrived(ending.remedy)
@@ -94,7 +103,7 @@ class Dispatcher:
         """A message of a session. Raises ChannelError, KeyError, TypeError or ValueError for one out of place."""
         kind, now = message["type"], self._clock()
         if kind == "hello":
-            self._greet(peer, int(message["session"]), str(message["where"]), now)
+            self._greet(peer, int(message["session"]), int(message["attempt"]), str(message["where"]), now)
             return
         session = self._lines.get(peer)
         if session is None:
@@ -104,7 +113,11 @@ class Dispatcher:
             (trial_id, rung), seconds = message["key"], float(message["seconds"])
             if not 0 <= seconds < math.inf:
                 raise ValueError(f"a job took {seconds} s")
-            self._done(session, JobKey(int(trial_id), int(rung)), seconds, str(message["result"]))
+            key, lost = JobKey(int(trial_id), int(rung)), bool(message.get("lost"))
+            self._done(session, key, seconds, str(message["result"]), lost=lost)
+            if message.get("last"):
+                session.leaving = True
+                self._take_back(session, len(session.held))
         elif kind == "returned":
             session.recalled = False
             self._take_back(session, int(message["count"]))
@@ -135,19 +148,21 @@ class Dispatcher:
         if now >= self._due:
             self._due = now + _TICK_SECONDS
             self._patrol(now)
-        return self._due - now
+        return 0.0 if self._changed else self._due - now
 
     # ------------------------------------------------------------------------------------------- the rest
 
-    def _greet(self, line: Line, number: int, where: str, now: float) -> None:
+    def _greet(self, line: Line, number: int, attempt: int, where: str, now: float) -> None:
         if line in self._lines or number not in self._alive:
             raise ChannelError(f"no session {number} is expected")
+        if attempt < self._met.get(number, 0):
+            raise ChannelError(f"Spark has started the task of session {number} again since")
         if (older := self._sessions.get(number)) is not None:
             older.line.close("Spark started its task again")
         if number in self._limbo:
             self._give_up(number, "Spark started its task again")
         session = SessionState(number, line, where, begun=now, heard=now, moved=now)
-        self._met.add(number)
+        self._met[number] = attempt
         self._sessions[number] = self._lines[line] = session
         self._changed = self._greeted = True
         if self._gathering == math.inf:
@@ -155,7 +170,7 @@ class Dispatcher:
         if self._finishing:
             self._dismiss(session)
 
-    def _done(self, session: SessionState, key: JobKey, seconds: float, result: str) -> None:
+    def _done(self, session: SessionState, key: JobKey, seconds: float, result: str, *, lost: bool) -> None:
         # A key that the session does not hold: it was late, and the job is somebody else's now.
         if key not in session.held:
             return
@@ -164,8 +179,13 @@ class Dispatcher:
         session.moved = self._clock()
         self._barren = 0
         self._changed = True
-        self._lookahead.observe(key.rung, seconds)
         self._arrived(Arrival(assignment, result))
+        if lost:  # how long that took says nothing
+            self._rests.lost(session.number, key, session.moved)
+            self._recall(session, len(session.held))
+        else:
+            self._rests.worked(session.number, key)
+            self._lookahead.observe(key.rung, seconds)
 
     def _take_back(self, session: SessionState, count: int) -> None:
         """The last `count` jobs of a session were not started: they are the next to be handed out."""
@@ -184,6 +204,7 @@ class Dispatcher:
 
     def _forget(self, session: SessionState) -> None:
         del self._sessions[session.number], self._lines[session.line]
+        self._rests.forget(session.number)
         self._changed = True
 
     def _dismiss(self, session: SessionState) -> None:
@@ -191,52 +212,34 @@ class Dispatcher:
             session.leaving = True
             session.line.send({"type": "end"})
 
+    def _recall(self, session: SessionState, count: int) -> None:
+        if count > 0 and not session.recalled:
+            session.recalled = True
+            session.line.send({"type": "recall", "count": count})
+
     def _is_gathered(self, now: float) -> bool:
         """Whether jobs may be handed out: the sessions that were started first have come, or have had their time."""
-        if self._gathering is not None and (now >= self._gathering or (self._greeted and self._met >= self._alive)):
+        if self._gathering is not None and (
+            now >= self._gathering or (self._greeted and self._met.keys() >= self._alive)
+        ):
             self._gathering = None
         return self._gathering is None
 
     def _deal(self) -> None:
-        """Give every job to the session that will get to it first, as long as any has room."""
-        ready = [session for session in self._sessions.values() if self._has_room(session)]
-        given: dict[SessionState, list[Assignment]] = {}
-        while self._queue and ready:
-            session = min(ready, key=lambda s: (s.load, len(s.held), s.number))
-            assignment = self._queue.popleft()
-            expected = self._lookahead.expected(assignment.job.rung)
-            if not session.held:
-                session.moved = self._clock()
-            session.held[assignment.job.key] = assignment, expected
-            session.load += expected
-            given.setdefault(session, []).append(assignment)
-            if not self._has_room(session):
-                ready.remove(session)
-        for session, assignments in given.items():
-            jobs = [(job_to_json(job), attempt) for job, attempt in assignments]
-            session.line.send({"type": "jobs", "jobs": jobs})
-
-    def _has_room(self, session: SessionState) -> bool:
-        if session.leaving or session.recalled or self._expired(session):
-            return False
-        if not session.held:
-            return True
-        return not self._stuck(session) and self._lookahead.has_room(len(session.held), session.load)
-
-    def _stuck(self, session: SessionState) -> bool:
-        return self._clock() - session.moved > _STUCK_SECONDS
-
-    def _expired(self, session: SessionState) -> bool:
-        lease = self._terms.lease_seconds
-        return lease is not None and self._clock() - session.begun >= lease
+        hands, refused = self._dealer.deal(self._sessions.values())
+        for arrival in refused:
+            self._arrived(arrival)
+        for session, jobs in hands.items():
+            for message in parcels(jobs):
+                session.line.send(message)
 
     def _ensure(self) -> None:
         """Start as many sessions as there is work for, and slots."""
         work = len(self._queue) + sum(len(session.held) for session in self._sessions.values())
         # One that was connected and is not any more may come back, when Spark starts its task again, or may not.
-        coming = len(self._alive - self._met)
+        coming = len(self._alive.difference(self._met))
         staying = coming + sum(not session.leaving for session in self._sessions.values())
-        while staying < min(work, self._slots) and len(self._alive) < self._slots:
+        while not self._finishing and staying < min(work, self._slots) and len(self._alive) < self._slots:
             self._launched += 1
             staying += 1
             self._alive.add(self._launched)
@@ -253,13 +256,15 @@ class Dispatcher:
                 session.line.close(f"silent for {self._terms.silence_seconds:g} s")
                 self._fleet.cancel(session.number)
             elif not session.held and (
-                self._expired(session) or now - max(session.moved, session.begun) >= self._terms.idle_seconds
+                self._dealer.is_expired(session) or now - max(session.moved, session.begun) >= self._terms.idle_seconds
             ):
                 self._dismiss(session)
         for number in [number for number, limbo in self._limbo.items() if now >= limbo.until]:
             self._give_up(number, self._limbo[number].reason)
-        if not self._queue and any(not s.held and self._has_room(s) for s in self._sessions.values()):
-            for session in self._sessions.values():
-                if len(session.held) > 1 and not session.recalled and self._stuck(session):
-                    session.recalled = True
-                    session.line.send({"type": "recall", "count": len(session.held) - 1})
+        if self._rests.over(now):
+            self._changed = True
+        idle = any(not s.held and self._dealer.has_room(s) for s in self._sessions.values())
+        if idle and self._dealer.is_empty():
+            for session in list(self._sessions.values()):
+                if self._dealer.is_stuck(session):
+                    self._recall(session, len(session.held) - 1)

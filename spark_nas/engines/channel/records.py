@@ -62,7 +62,8 @@ class Ending(NamedTuple):
     number: int
     reason: str = "its Spark job ended"
     remedy: Exception | None = None
-    """Set after an error: what to raise when sessions go on ending so without having run a job."""
+    """Set after an error: what to raise when sessions go on ending so without having run a job; at once if it is
+    ClusterLost."""
     hopeless: bool = False
     """Whether no second try will mend it, if no session has ever worked."""
 

@@ -24,6 +24,8 @@ _READ_BYTES = 2**18
 _ACCEPTS = 32
 """Connections accepted in one turn, lest a flood of them starve those at work."""
 _BACKLOG = 256
+_BREATH_SECONDS = 0.5
+"""How long the listener is left alone when it could accept no connection: it is ready all the while."""
 _log = logging.getLogger(__name__)
 
 
@@ -98,6 +100,8 @@ class Server:
         self._unproved: OrderedDict[Peer, None] = OrderedDict()
         self._proved: set[Peer] = set()
         self._calls: deque[Callable[[], None]] = deque()
+        self._deaf_until: float | None = None
+        """When to listen again; None while listening."""
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="spark-nas-channel", daemon=True)
         self._thread.start()
@@ -172,9 +176,14 @@ class Server:
         now = time.monotonic()
         while self._unproved and (oldest := next(iter(self._unproved))).deadline <= now:
             self.drop(oldest, "no proof in time")
+        if self._deaf_until is not None and self._deaf_until <= now:
+            self._deaf_until = None
+            self._selector.register(self._listener, selectors.EVENT_READ)
         patience = self._handler.tick()
         if self._unproved:
             patience = min(patience, next(iter(self._unproved)).deadline - now)
+        if self._deaf_until is not None:
+            patience = min(patience, self._deaf_until - now)
         return 0.0 if self._calls else max(0.0, patience)
 
     def _accept(self) -> None:
@@ -183,9 +192,11 @@ class Server:
                 connection, _ = self._listener.accept()
             except BlockingIOError:
                 return
-            except OSError as error:  # no file descriptors left, say: make room, and try again in the next turn
+            except OSError as error:  # no file descriptors left, say: make room, and try again after a while
                 _log.warning("the channel cannot accept a connection: %s", error)
                 self._make_room(0)
+                self._selector.unregister(self._listener)
+                self._deaf_until = time.monotonic() + _BREATH_SECONDS
                 return
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

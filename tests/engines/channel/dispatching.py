@@ -14,16 +14,22 @@ from tests.engines.probes import job
 class Wire:
     """One session as the dispatcher sees it: what it was told, and what a real worker would answer."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, number: int, attempt: int = 0) -> None:
         self.world, self.number = world, number
         self.jobs: list[tuple[int, int]] = []
         self.told: list[str] = []
         self.open = True
+        self.failing = False
+        """Whether the connection has broken, and the next that is sent will show it."""
         self.recalled: int | None = None
         world.dispatcher.opened(self)
-        self.say({"type": "hello", "session": number, "where": f"host/{number}"})
+        self.say({"type": "hello", "session": number, "attempt": attempt, "where": f"host/{number}"})
 
     def send(self, message: Message) -> None:
+        if self.failing:
+            self.close("connection lost: Broken pipe")
+        if not self.open:  # as `server.Peer` does
+            return
         self.told.append(message["type"])
         if message["type"] == "jobs":
             self.jobs += [tuple(job_from_json(text).key) for text, _ in message["jobs"]]
@@ -43,6 +49,11 @@ class Wire:
         """The job it is at is done."""
         key = self.jobs.pop(0)
         self.say({"type": "done", "key": list(key), "seconds": seconds, "result": f"result of {key}"})
+
+    def lose(self, seconds: float = 0.001) -> None:
+        """The job it is at has met a fault of the machine's or the store's."""
+        key = self.jobs.pop(0)
+        self.say({"type": "done", "key": list(key), "seconds": seconds, "lost": True, "result": f"lost {key}"})
 
     def die(self) -> None:
         self.close("connection closed")

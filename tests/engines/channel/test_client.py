@@ -32,7 +32,7 @@ def session(**more: float) -> Iterator[tuple[Server, Quiet, Client]]:
     with serving(Quiet()) as (server, handler), Client(door(server, **more), 7, "host/1") as client:
         assert isinstance(handler, Quiet)
         assert ("opened",) == handler.next()
-        assert ("received", {"type": "hello", "session": 7, "where": "host/1"}) == handler.next()
+        assert ("received", {"type": "hello", "session": 7, "attempt": 0, "where": "host/1"}) == handler.next()
         yield server, handler, client
 
 
@@ -51,6 +51,15 @@ def test_jobs_come_in_order_and_results_go_out_without_an_answer():
         assert ("received", done) == handler.next()
         say(server, handler, {"type": "end"})
         assert [] == list(jobs)
+
+
+def test_a_session_says_which_attempt_it_is_and_when_a_job_was_lost():
+    with serving(Quiet()) as (server, handler), Client(door(server), 7, "host/1", 3) as client:
+        assert ("opened",) == handler.next()
+        assert ("received", {"type": "hello", "session": 7, "attempt": 3, "where": "host/1"}) == handler.next()
+        client.deliver((3, 0), 0.5, "result", lost=True)
+        done = {"type": "done", "key": [3, 0], "seconds": 0.5, "lost": True, "result": "result"}
+        assert ("received", done) == handler.next()
 
 
 def test_an_end_comes_after_the_jobs_that_were_given_before():

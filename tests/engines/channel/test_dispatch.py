@@ -100,7 +100,7 @@ def test_a_task_that_spark_starts_again_is_a_new_session_that_runs_nothing_twice
     world = World(slots=1)
     world.submit(0, 1)
     one = Wire(world, 1)
-    again = Wire(world, 1)  # before anyone has seen the old connection go
+    again = Wire(world, 1, attempt=1)  # before anyone has seen the old connection go
     assert not one.open
     assert [(0, None)] == world.found
     assert [(1, 0)] == again.jobs
@@ -157,8 +157,9 @@ def test_a_driver_that_stood_still_does_not_take_its_sessions_for_silent():
     assert one.open
 
 
+EVENTS = ["submit", "greet", "short", "long", "lose", "die", "break", "end", "wait", "recall"]
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["submit", "greet", "short", "long", "die", "end", "wait", "recall"]), st.integers(0, 5)),
+    st.tuples(st.sampled_from(EVENTS), st.integers(0, 5)),
     max_size=60,
 )
 
@@ -167,7 +168,7 @@ STEPS = st.lists(
 def test_every_job_comes_back_exactly_once_whatever_happens(steps: list[tuple[str, int]], slots: int):
     world = World(slots=slots, silence_seconds=1e6, idle_seconds=20.0, lease_seconds=50.0)
     wires: dict[int, Wire] = {}
-    submitted = 0
+    submitted: list[int] = []
 
     def alive() -> list[int]:
         return [number for number in world.launched if number not in ended]
@@ -175,8 +176,9 @@ def test_every_job_comes_back_exactly_once_whatever_happens(steps: list[tuple[st
     ended: set[int] = set()
     for what, which in steps:
         if what == "submit":
-            world.submit(*range(submitted, submitted + which))
-            submitted += which
+            new = range(len(submitted), len(submitted) + which)
+            world.submit(*new)
+            submitted += new
         elif what == "wait":
             world.later(4.0 * which)
         elif alive():
@@ -190,15 +192,24 @@ def test_every_job_comes_back_exactly_once_whatever_happens(steps: list[tuple[st
             elif wire is not None and wire.open:
                 if what == "die":
                     wire.die()
+                elif what == "break":
+                    wire.failing = True
                 elif what == "recall" and wire.recalled is not None:
                     wire.answer_recall()
+                elif what == "lose" and wire.jobs:
+                    trial, _ = wire.jobs[0]
+                    wire.lose()
+                    world.submit(trial, attempt=2)
+                    submitted.append(trial)
                 elif what in ("short", "long") and wire.jobs:
                     wire.finish(0.01 if what == "short" else 10.0)
         assert len(alive()) <= slots
     for _ in range(10_000):  # from here on all goes well
-        if len(world.arrived) == submitted:
+        if len(world.arrived) == len(submitted):
             break
         for number in alive():
+            if number in wires and wires[number].failing and wires[number].open:
+                wires[number].die()
             if number not in wires or not wires[number].open:
                 wires[number] = Wire(world, number)
             wire = wires[number]
@@ -211,4 +222,9 @@ def test_every_job_comes_back_exactly_once_whatever_happens(steps: list[tuple[st
                 ended.add(number)
                 world.end(number)
         world.later(1.0)
-    assert Counter(range(submitted)) == Counter(trial for trial, _ in world.found)
+    assert Counter(submitted) == Counter(trial for trial, _ in world.found)
+    here = [wire for wire in wires.values() if wire.open]
+    for wire in here[::2]:
+        wire.failing = True
+    world.dispatcher.finish()
+    assert all(wire.told[-1] == "end" for wire in here[1::2])

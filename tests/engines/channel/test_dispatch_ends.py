@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spark_nas.engines.channel.frames import ChannelError, Message
-from spark_nas.errors import ClusterError
+from spark_nas.errors import ClusterError, ClusterLost
 from tests.engines.channel.dispatching import Wire, World
 
 
@@ -90,6 +90,31 @@ def test_a_cluster_that_has_worked_is_given_more_time():
     assert remedy not in world.arrived
 
 
+def test_a_spark_that_is_gone_ends_the_search_at_once_before_any_session_has_come():
+    world, gone = World(slots=2), ClusterLost("Spark is gone")
+    world.submit(0, 1)
+    for number in (1, 2):
+        world.end(number, "Connection refused", gone)
+    assert [gone] == world.arrived
+    assert [1, 2] == world.launched  # what cannot work is not tried again
+
+
+@pytest.mark.parametrize("noticed_first", ["connection", "Spark job"])
+def test_a_spark_that_is_gone_under_a_job_ends_the_search_before_the_job_is_counted_as_lost(noticed_first: str):
+    world, gone = World(slots=2), ClusterLost("Spark is gone")
+    world.submit(0, 1, 2)
+    one, two = Wire(world, 1), Wire(world, 2)
+    two.finish()
+    if noticed_first == "connection":
+        one.die()
+    world.end(1, "Connection refused", gone)
+    assert [(0, None)] == [(a.assignment.job.trial.trial_id, a.result) for a in world.arrived[2:]]
+    assert [gone] == world.arrived[1:2]
+    world.submit(3)
+    world.later(10.0)
+    assert [1, 2] == world.launched
+
+
 def test_finishing_sends_idle_sessions_home_and_cancels_the_others():
     world = World(slots=3)
     world.submit(0, 1, 2)
@@ -107,8 +132,9 @@ def test_finishing_sends_idle_sessions_home_and_cancels_the_others():
     [
         {},
         {"type": "hello"},
-        {"type": "hello", "session": 99, "where": ""},
-        {"type": "hello", "session": 1, "where": "twice"},
+        {"type": "hello", "session": 99, "attempt": 0, "where": ""},
+        {"type": "hello", "session": 1, "attempt": 0, "where": "twice"},
+        {"type": "hello", "session": 1, "attempt": "no", "where": ""},
         {"type": "done"},
         {"type": "done", "key": 3, "seconds": 1.0, "result": ""},
         {"type": "done", "key": [1], "seconds": 1.0, "result": ""},

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -90,6 +94,19 @@ def test_a_thousand_idle_connections_hold_a_bounded_number_of_places_and_a_worke
             connection.settimeout(0.02)
             open_still += not ended(connection)
         assert open_still <= 16
+
+
+@pytest.mark.slow
+def test_a_server_without_a_file_descriptor_left_waits_for_one_without_spinning():
+    program = Path(__file__).with_name("crowded_server.py")
+    environment = {**os.environ, "PYTHONPATH": str(program.parents[3])}
+    done = subprocess.run(
+        [sys.executable, str(program)], check=True, env=environment, capture_output=True, text=True, timeout=60
+    )
+    (_, complaints, _, seconds), (last,) = (line.split() for line in done.stdout.splitlines())
+    assert 1 <= int(complaints) <= 3
+    assert float(seconds) < 0.5
+    assert last == "RECOVERED"
 
 
 def test_a_slow_loris_is_dropped_although_it_keeps_sending():
