@@ -214,11 +214,11 @@ def _checked(experiment: Experiment) -> Experiment:
     """Checks that span sections."""
     scheduler, file = experiment.scheduler, experiment.file
     budget = experiment.budget
-    if scheduler.endless and budget.seconds is None and budget.jobs is None and budget.resource is None:
-        raise ConfigError(
-            file, "scheduler", describe(scheduler)["name"], "is endless: give budget.seconds, .jobs or .resource"
-        )
-    if scheduler.asynchronous and getattr(experiment.engine, "whole_rounds", False):
+    rounds = getattr(experiment.engine, "whole_rounds", False)
+    if scheduler.endless and budget.jobs is None and budget.resource is None and (rounds or budget.seconds is None):
+        wanted = ".jobs or .resource: its rounds have no end, either" if rounds else ".seconds, .jobs or .resource"
+        raise ConfigError(file, "scheduler", describe(scheduler)["name"], f"is endless: give budget{wanted}")
+    if scheduler.asynchronous and rounds:
         name, engine = describe(scheduler)["name"], describe(experiment.engine)["name"]
         raise ConfigError(file, "engine.name", engine, f"{name} decides after each result: use spark_async")
     supernets = hasattr(scheduler, "supernets")

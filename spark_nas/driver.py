@@ -36,6 +36,10 @@ class Observer(Protocol):
         """A result's row is durable."""
         ...
 
+    def on_wait(self) -> None:
+        """Time has passed, half a second or so, whatever came back in it."""
+        ...
+
     def on_done(self) -> None:
         """The search is over, or interrupted."""
         ...
@@ -148,6 +152,8 @@ class _Loop:
         self.any_completed = any(result.usable for result, _ in rows)
         for result, _ in rows:
             self._count(result.job)
+        for job in flying.values():
+            self._count(job)
         self._clear_away([result for result, _ in rows])  # not before the replay: until then nothing seems needed
         self._hand_out(list(flying.values()))
 
@@ -161,6 +167,8 @@ class _Loop:
             self._take(self.engine.wait(_POLL_SECONDS))
         else:
             self.sleep(_POLL_SECONDS)
+        if self.observer is not None:
+            self.observer.on_wait()
         return True
 
     def land(self, reason: str, grace: float) -> None:
@@ -175,19 +183,24 @@ class _Loop:
     def _ask(self) -> list[Job]:
         """What the scheduler has to do now, for as many slots as are free; nothing once the budget is spent."""
         free = self.engine.slots - len(self.flying)
-        if free <= 0 or self._spent():
-            return []
         if self.budget.jobs is not None:
             free = min(free, self.budget.jobs - self.asked)
-        jobs = self.scheduler.ask(free)
-        self.asked += len(jobs)
+        jobs: list[Job] = []
+        while len(jobs) < free and not self._spent():
+            # What a job costs is known when it is there; asking in portions is asking at once.
+            portion = self.scheduler.ask(free if self.budget.resource is None else 1)
+            jobs += portion
+            self.asked += len(portion)
+            for job in portion:
+                self._count(job)
+            if not portion or self.budget.resource is None:
+                break
         return jobs
 
     def _hand_out(self, jobs: Sequence[Job]) -> None:
         """Let jobs be in flight; the engine gets them by `_submit`."""
         for job in jobs:
             self.flying[job.key], self.due[job.key] = job, self.clock()
-            self._count(job)
         if jobs and self.observer is not None:
             self.observer.on_asked(jobs)
 

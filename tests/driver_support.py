@@ -76,7 +76,7 @@ class Recorder:
     def __init__(self) -> None:
         self.asked: list[JobKey] = []
         self.told: list[JobKey] = []
-        self.done = 0
+        self.done = self.waited = 0
 
     def on_asked(self, jobs: Sequence[Job]) -> None:
         self.asked += [job.key for job in jobs]
@@ -84,6 +84,9 @@ class Recorder:
     def on_result(self, result: Result) -> None:
         assert result.job.key in self.asked
         self.told.append(result.job.key)
+
+    def on_wait(self) -> None:
+        self.waited += 1
 
     def on_done(self) -> None:
         self.done += 1

@@ -17,6 +17,7 @@ from spark_nas.errors import SearchFailed, Unfinished
 from spark_nas.search.protocols import Workspace
 from spark_nas.search.records import SUPERNET, Job, JobKey, Outcome, Result, Trial
 from spark_nas.search.schedulers.full_training import FullTraining
+from spark_nas.search.schedulers.hyperband import Hyperband
 from tests.driver_support import (
     ASHA,
     ASYNCHRONOUS,
@@ -197,6 +198,20 @@ def test_a_budget_of_resource_counts_what_promotions_add_and_what_earlier_invoca
     assert any(r.job.start_from for r in log.results)
     assert sum(added[:-1]) < resource <= sum(added)
     assert search(ASHA, log, budget, workers=1)[1] == len(added)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [FullTraining(None, 9), FullTraining(5_000, 9), Hyperband(9, iterations=None, overlap=True)],
+    ids=["endless", "finite", "hyperband"],
+)
+def test_a_budget_of_resource_holds_where_a_round_is_as_wide_as_the_search(options: FullTraining | Hyperband):
+    """Spark rounds take thousands of jobs at a time."""
+    log, asked = search(options, budget=Budget(resource=100), workers=10_000)
+    reached = {result.job.key: result.job.resource for result in log.results}
+    added = [r.job.resource - reached.get(r.job.start_from, 0) for r in log.results]
+    assert asked == len(added)
+    assert 100 <= sum(added) < 109
 
 
 @pytest.mark.parametrize("budget", [Budget(jobs=9), Budget(seconds=4.0), Budget(resource=30)])

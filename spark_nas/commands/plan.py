@@ -34,7 +34,7 @@ class Estimate:
     trials: int
     epochs: int
     full: int
-    """Trials trained to the highest resource."""
+    """Trials trained to the scheduler's highest resource."""
     seconds: float
     utilisation: float
     """Share of the workers' time spent on jobs."""
@@ -72,6 +72,9 @@ def execute(arguments: argparse.Namespace) -> int:
         f"{duration(estimate.seconds)}, workers busy {100 * estimate.utilisation:.0f} % of the time "
         "(simulated; without the time that Spark takes to start)."
     )
+    if hasattr(experiment.evaluator, "build_retraining"):
+        epochs = experiment.retrain.epochs or experiment.scheduler.max_resource
+        print(f"Retraining its winner takes {experiment.retrain.seeds} x {epochs:,} epochs more.")
     return 0
 
 
@@ -84,7 +87,7 @@ def simulate(experiment: Experiment, options: Simulated) -> Estimate:
     engine = options.build(_Deriving(space, scheduler.max_resource))
     log = _Rows()
     driver.run(scheduler, engine, log, budget=experiment.budget, clock=engine.clock)
-    return _estimate(log.results, options.workers, engine.clock())
+    return _estimate(log.results, scheduler.max_resource, options.workers, engine.clock())
 
 
 class _Deriving:
@@ -115,10 +118,10 @@ class _Rows:
         return ()
 
 
-def _estimate(results: Sequence[Result], workers: int, seconds: float) -> Estimate:
+def _estimate(results: Sequence[Result], full: int, workers: int, seconds: float) -> Estimate:
     reached = {result.job.key: result.job.resource for result in results}
     jobs: dict[tuple[int, int], int] = defaultdict(int)
-    epochs, top = 0, max(reached.values(), default=0)
+    epochs = 0
     for result in results:
         job = result.job
         jobs[job.trial.bracket, job.resource] += 1
@@ -129,7 +132,7 @@ def _estimate(results: Sequence[Result], workers: int, seconds: float) -> Estima
         jobs=len(results),
         trials=len({result.job.trial.trial_id for result in results}),
         epochs=epochs,
-        full=sum(resource == top for resource in reached.values()),
+        full=sum(resource == full for resource in reached.values()),
         seconds=seconds,
         utilisation=busy / (workers * seconds) if seconds else 0.0,
         rungs=tuple((bracket, resource, n) for (bracket, resource), n in sorted(jobs.items())),

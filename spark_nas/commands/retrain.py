@@ -7,6 +7,7 @@ and table, so it resumes like any other.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import statistics
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from spark_nas.assemble import Parts, describe
 from spark_nas.commands.endings import Ending, add_ending_arguments
-from spark_nas.commands.runs import RETRAINED, Run, add_run_argument
+from spark_nas.commands.runs import RETRAINED, Run, add_run_argument, recorded_experiment
 from spark_nas.commands.search import drive
+from spark_nas.commands.store import section_of
 from spark_nas.config import Retrain
 from spark_nas.errors import OutputError, SearchFailed, UsageError
 from spark_nas.report.leaderboard import incumbent
@@ -35,7 +37,8 @@ HELP = "train the best trial of a run from scratch and measure it on the test sp
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """RUN, --set, --epochs, --seeds, --time-budget, --grace."""
-    add_run_argument(parser)
+    also = "; or anything in the experiment's section retrain"
+    add_run_argument(parser, metavar="storage.KEY=VALUE|retrain.KEY=VALUE", also=also)
     parser.add_argument("--epochs", type=int, help="instead of retrain.epochs of the experiment")
     parser.add_argument("--seeds", type=int, help="independent trainings, instead of retrain.seeds")
     add_ending_arguments(parser)
@@ -43,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Retrain, and print what the test split says."""
-    run = Run(arguments.run, arguments.set, [Path.cwd()])
+    of_retraining = [setting for setting in arguments.set if setting.startswith("retrain.")]
+    of_store = [setting for setting in arguments.set if not setting.startswith("retrain.")]
+    run = Run(arguments.run, of_store, [Path.cwd()], section_of("retrain", of_retraining))
     summary = retrain(run, arguments.epochs, arguments.seeds, time_budget=arguments.time_budget, grace=arguments.grace)
     print(
         f"Trial {summary['trial_id']} retrained for {summary['epochs']} epochs with {summary['seeds']} seed(s): "
@@ -82,7 +87,7 @@ def retrain(
         raise OutputError(f"{run.files.root}: no trial has completed; there is nothing to retrain yet")
     options = _options(run.experiment.retrain, epochs, seeds)
     epochs = options.epochs or int(run.record["max_resource"])
-    name = f"retrain/trial-{best.job.trial.trial_id:06d}-epochs-{epochs}"
+    name = f"retrain/trial-{best.job.trial.trial_id:06d}-epochs-{epochs}{_manner(run)}"
     files = run.files.below(name)
     log = ParquetLog(files, run.record["run_id"], run.record["environment"])
     seeds = max([options.seeds, *(asked for _, asked in log.rows())])  # it may have been asked for more before
@@ -94,6 +99,15 @@ def retrain(
     summary = _summary(best, epochs, results[: options.seeds], text=text)
     run.files.write(RETRAINED, json.dumps(summary, indent=2).encode())
     return summary
+
+
+def _manner(run: Run) -> str:
+    """What tells a retraining from one of as many epochs as the run's record asks for; nothing where it is that."""
+    asked, recorded = run.experiment.retrain, recorded_experiment(run.record).retrain
+    manner = asked.use_valid, dict(asked.recipe)
+    if manner == (recorded.use_valid, dict(recorded.recipe)):
+        return ""
+    return "-" + hashlib.sha256(json.dumps(manner, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _options(options: Retrain, epochs: int | None, seeds: int | None) -> Retrain:

@@ -52,19 +52,26 @@ def with_table(method: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str,
     return {key: table if key in _TABLES and value else value for key, value in method.items()}
 
 
-def add_run_argument(parser: argparse.ArgumentParser) -> None:
-    """`RUN`: the folder of a run, as `search` prints it; and `--set`."""
+def add_run_argument(parser: argparse.ArgumentParser, **store: str) -> None:
+    """`RUN`: the folder of a run, as `search` prints it; and `--set`, with what `add_store_argument` takes."""
     parser.add_argument("run", help="folder of the run, a path or a URI: OUTPUT/RUN_ID")
-    add_store_argument(parser)
+    add_store_argument(parser, **store)
 
 
 class Run:
     """A run that has begun: its record, its experiment and its rows."""
 
-    def __init__(self, folder: str, settings: Sequence[str] = (), modules: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        folder: str,
+        settings: Sequence[str] = (),
+        modules: Sequence[Path] = (),
+        retraining: Mapping[str, object] | None = None,
+    ) -> None:
         """Open the run in `folder`; `settings` (`storage.KEY=VALUE`) say more about its store than its record does.
 
-        `modules` are folders with modules of the user's own. Raises OutputError when there is no run.
+        `modules` are folders with modules of the user's own; `retraining` overrides keys of the section `retrain`.
+        Raises OutputError when there is no run.
         """
         self._modules = modules
         self.files: Files = open_store(folder, settings)
@@ -73,6 +80,8 @@ class Run:
             raise OutputError(f"{self.files.root}: no run has begun here; give OUTPUT/RUN_ID of `spark-nas search`")
         self.record: Mapping[str, Any] = record
         self._raw = dict(record["experiment"])
+        if retraining:
+            self._raw["retrain"] = {**(self._raw.get("retrain") or {}), **retraining}
         section = {**(self._raw.get("storage") or {}), **store_section(settings)}
         if section:
             self._raw["storage"] = section
@@ -93,9 +102,13 @@ class Run:
     def parts(self) -> Parts:
         """The experiment's objects. Raises OutputError when the data set is not the one that was searched on."""
         parts = assemble(self.experiment)
-        was, now = self.record["identity"]["data"], parts.identity()["data"]
-        if was != now:
-            raise OutputError(f"{self.files.root}: searched on data {was}, but the data section now leads to {now}")
+        identity = parts.identity()
+        for key in ("data", "data_order"):
+            was, now = self.record["identity"].get(key), identity.get(key)
+            if was != now:
+                raise OutputError(
+                    f"{self.files.root}: searched on {key} {was}, but the data section now leads to {now}"
+                )
         return parts
 
     def retrained(self) -> Mapping[str, Any] | None:

@@ -126,7 +126,7 @@ def drive(
         progress = Progress(total_jobs=planned_jobs(parts))
         options["observer"] = running.enter_context(tracked_too(progress, parts, files.root, record, log.rows))
         running.enter_context(named_run(record["run_id"]))
-        if parts.dataset is not None and not keep_checkpoints:  # those of tables are a few bytes
+        if not (keep_checkpoints or getattr(parts.evaluator, "small_checkpoints", False)):
             housekeeper = Housekeeper(files, scheduler.needed)
             options["housekeeper"] = running.enter_context(contextlib.closing(housekeeper))
         ending.check()  # what is said after this the loop hears

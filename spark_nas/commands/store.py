@@ -18,25 +18,30 @@ _WHERE = "command line"
 _SECTION = "storage"
 
 
-def add_store_argument(parser: argparse.ArgumentParser) -> None:
-    """`--set`."""
+def add_store_argument(parser: argparse.ArgumentParser, metavar: str = "storage.KEY=VALUE", also: str = "") -> None:
+    """`--set`; `also` says what else it may set."""
     parser.add_argument(
         "--set",
         action="append",
         default=[],
-        metavar="storage.KEY=VALUE",
-        help="how the store is reached (endpoint, region, ...), where the environment does not say it",
+        metavar=metavar,
+        help=f"how the store is reached (endpoint, region, ...), where the environment does not say it{also}",
     )
 
 
 def store_section(settings: Sequence[str]) -> Mapping[str, object]:
     """The storage section that `--set` makes. Raises ConfigError for anything but storage.KEY=VALUE."""
+    return section_of(_SECTION, settings)
+
+
+def section_of(name: str, settings: Sequence[str]) -> Mapping[str, object]:
+    """The section of this name that `--set` makes. Raises ConfigError for anything but NAME.KEY=VALUE."""
     section: dict[str, object] = {}
     for setting in settings:
         path, separator, text = setting.partition("=")
         head, dot, key = path.partition(".")
-        if not (separator and dot and key) or head != _SECTION:
-            raise ConfigError(_WHERE, "--set", setting, "must be storage.KEY=VALUE")
+        if not (separator and dot and key) or head != name:
+            raise ConfigError(_WHERE, "--set", setting, f"must be {name}.KEY=VALUE")
         try:
             section[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:

@@ -41,12 +41,14 @@ def is_gone(error: BaseException) -> bool:
     if isinstance(error, ConnectionError):  # py4j, when its JVM has ended
         return True
     if not is_sparks(error):
-        return False
+        # In a context that was stopped, pyspark's tidying up after a failed call fails in turn.
+        return error.__context__ is not None and is_gone(error.__context__)
     if type(error).__name__ in _GONE_CLASSES or _code(error) in _GONE_CODES:
         return True
-    if type(error).__name__ == "Py4JError" and _CUT_SHORT.fullmatch(str(error)):
+    text = _text(error)
+    if text is None or (type(error).__name__ == "Py4JError" and _CUT_SHORT.fullmatch(text)):
         return True
-    return any(word in str(error) for word in _GONE_WORDS)
+    return any(word in text for word in _GONE_WORDS)
 
 
 def is_refused(error: BaseException) -> bool:
@@ -80,12 +82,20 @@ def reason(error: BaseException) -> str:
     >>> reason(ValueError("An exception was thrown\nKeyError: 'x'\n SQLSTATE: 38000\n\nJVM stacktrace:\nat x.y"))
     "KeyError: 'x'"
     """
-    lines = [line.strip() for line in str(error).partition("JVM stacktrace:")[0].splitlines()]
+    lines = [line.strip() for line in (_text(error) or "").partition("JVM stacktrace:")[0].splitlines()]
     lines = [line for line in lines if line and not line.startswith("SQLSTATE:")]
     details = [line for line in lines if line.startswith("details = ")]  # of a gRPC error that no server explained
     if details:
         return details[0].removeprefix("details = ").strip('"')
     return lines[-1] if lines else type(error).__name__
+
+
+def _text(error: BaseException) -> str | None:
+    """Its message; None where py4j cannot ask the JVM for it any more."""
+    try:
+        return str(error)
+    except Exception:
+        return None
 
 
 def _code(error: BaseException) -> str | None:

@@ -7,7 +7,7 @@ as jobs: only the units a job adds, from the checkpoint on, exactly as a real tr
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from spark_nas.errors import Diverged, JobError
 from spark_nas.search.protocols import Workspace
@@ -32,6 +32,8 @@ class CurveSource(Protocol):
 
 class CurveEvaluator:
     """Plays curves back. Its checkpoint is the resource reached, in decimal digits."""
+
+    small_checkpoints: ClassVar[bool] = True
 
     def __init__(self, source: CurveSource) -> None:
         self._source = source

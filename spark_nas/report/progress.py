@@ -1,7 +1,8 @@
 """The progress of a search as it runs: live bars on a terminal, single lines in a log that is none, both in a notebook.
 
-A log gets one line a round (several jobs, after which nothing flies); where rounds have one job or do not end, as in
-asynchronous search, one line for every twentieth of the jobs, at most one a second and at least one every half minute.
+A log gets one line a round (jobs after which nothing flies); where rounds do not end, as in asynchronous search, one
+line for every twentieth of the jobs, at most one a second. Half a minute without a line gets one in any case: it says
+what is in flight.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class Progress:
         self._done = self._failed = self._spent = self._in_round = self._last_done = 0
         self._best: Result | None = None
         self._began = self._last_line = clock()
+        self._rounds = False
+        """Whether several jobs have come back before more were asked for: then one alone is a round, too."""
         self._live: _LiveBars | NotebookBar | None = None
         self._logs = not self._console.is_terminal
         if not self._logs:
@@ -91,6 +94,11 @@ class Progress:
         if self._logs and self._line_is_due():
             self._line(self.status())
 
+    def on_wait(self) -> None:
+        """Time has passed."""
+        if self._logs and self._clock() - self._last_line >= _SILENCE:
+            self._line(self.status())
+
     def on_done(self) -> None:
         """The search is over, or interrupted. Idempotent on a terminal."""
         if self._live is not None:
@@ -122,8 +130,10 @@ class Progress:
         return f"best loss {self._best.loss:.4g}{accuracy} (trial {job.trial.trial_id}, {self._unit}: {job.resource})"
 
     def _line_is_due(self) -> bool:
-        if not self._flying and self._in_round > 1:
-            return True
+        if not self._flying:
+            self._rounds = self._rounds or self._in_round > 1
+            if self._rounds:
+                return True
         step = max(1, -(-self._total // 20)) if self._total is not None else max(20, self._done // 20)
         silent = self._clock() - self._last_line
         # A stage's results come all at once: its round's line says it all.

@@ -117,7 +117,11 @@ class Workspace(Protocol):
 
 
 class Evaluator(Protocol):
-    """How good a trial is. Picklable: it travels to the executors once per stage."""
+    """How good a trial is. Picklable: it travels to the executors once per stage.
+
+    One whose checkpoints are a few bytes may say so, `small_checkpoints = True`: then none is deleted while a search
+    goes on, which would cost more than it saves.
+    """
 
     def evaluate(self, job: Job, workspace: Workspace) -> Outcome:
         """Train and measure. Raises what it likes: `engines.task` turns it into a failed result."""

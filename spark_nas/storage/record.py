@@ -69,6 +69,13 @@ def begin(files: Files, record: Mapping[str, Any]) -> dict[str, Any]:
             f"{files.root} holds another experiment: {key} was {old_value!r} and is now {new_value!r}; "
             "choose another --run-id, or undo the change"
         )
+    kept = "retrain"  # read from here when its time comes, so a change would go unheard
+    was, now = (made.get("experiment", {}).get(kept) or {} for made in (there, new))
+    if was != now:
+        raise OutputError(
+            f"{files.root}: the section {kept} is not the one that the run began with: undo the change, and give it to "
+            f"`spark-nas retrain` by --set {kept}.KEY=VALUE"
+        )
     return there
 
 

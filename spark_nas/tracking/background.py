@@ -72,6 +72,9 @@ class Background:
         if since is not None and self._clock() - since > _SLOW_SECONDS:
             self._warn(f"no answer for {_SLOW_SECONDS:g} s")
 
+    def on_wait(self) -> None:
+        """Time is no news."""
+
     def on_done(self) -> None:
         """How the search ended is known only when the context is left."""
 

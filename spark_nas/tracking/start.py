@@ -36,6 +36,11 @@ class Observers:
         for observer in self._observers:
             observer.on_result(result)
 
+    def on_wait(self) -> None:
+        """Time has passed."""
+        for observer in self._observers:
+            observer.on_wait()
+
     def on_done(self) -> None:
         """The search is over, or interrupted."""
         for observer in self._observers:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
-from spark_nas.search.records import JobKey, RecipeValue, Result, Trial
+from spark_nas.search.records import JobKey, RecipeValue, Result, Trial, best_first
 
 Ending = Literal["finished", "stopped", "failed"]
 """How a search ended: at its end, before it (the same command continues), or with an error."""
@@ -99,19 +98,20 @@ def measurements(result: Result) -> Iterator[tuple[str, float, int]]:
 
 
 class Incumbent:
-    """The best result so far: more resource first, then less loss; supernets are no candidates."""
+    """The best result so far, by the order of `best_first`; supernets are no candidates."""
 
     def __init__(self) -> None:
         self._results = 0
-        self._best = (0, math.inf)
+        self._best: Result | None = None
 
     def told(self, result: Result) -> Best | None:
         """What this result is as the new best; None if it is none."""
         self._results += 1
-        rank = (-result.job.resource, result.loss)
-        if not result.usable or result.supernet or rank >= self._best:
+        if not result.usable or result.supernet:
             return None
-        self._best = rank
+        if self._best is not None and best_first(result) >= best_first(self._best):
+            return None
+        self._best = result
         return Best(result.loss, self._results, instant(result))
 
 

@@ -80,6 +80,12 @@ BAD: dict[str, tuple[list[str], str]] = {
         search("scheduler=asha"),
         "scheduler: 'asha': is endless: give budget.seconds, .jobs or .resource",
     ),
+    "endless rounds with a budget of time alone": (
+        search(
+            "scheduler={name: hyperband, max_resource: 9, iterations: null}", "engine=spark_rounds", "budget.seconds=9"
+        ),
+        "scheduler: 'hyperband': is endless: give budget.jobs or .resource: its rounds have no end, either",
+    ),
     "asynchronous search in rounds": (
         search("scheduler={name: asha, trials: 256}", "engine=spark_rounds"),
         "engine.name: 'spark_rounds': asha decides after each result: use spark_async",

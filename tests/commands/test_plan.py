@@ -53,6 +53,17 @@ def test_the_simulated_run_does_what_the_brackets_say(plan: Plan):
     assert "143 trials, 206 jobs, 1,581 epochs, 10 trained in full." in answer.out
 
 
+def test_a_search_cut_short_has_trained_nothing_in_full(plan: Plan):
+    answer = plan(HYPERBAND_81, "--set", "budget.jobs=5")
+    assert "5 trials, 5 jobs, 5 epochs, 0 trained in full." in answer.out
+
+
+def test_retraining_is_in_the_plan_where_there_is_any(plan: Plan):
+    assert "Retraining" not in plan(HYPERBAND_81).out
+    wide = plan((Path(__file__).parents[2] / "conf" / "wrn.yaml").read_text())
+    assert "Retraining its winner takes 3 x 200 epochs more." in wide.out
+
+
 def test_one_worker_takes_the_sum_of_all_epochs(plan: Plan):
     answer = plan(HYPERBAND_81, "--workers", "1", "--epoch-seconds", "60")
     assert "1 d 2 h, workers busy 100 %" in answer.out.replace("\n", " ")  # 1581 min

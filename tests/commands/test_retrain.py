@@ -135,6 +135,24 @@ def test_retraining_for_nothing_is_refused(run: Path, command: Command, option: 
     assert not (run / "retrain").exists()
 
 
+def test_what_the_experiment_says_of_retraining_can_be_said_anew(run: Path, command: Command):
+    command("retrain", run)
+    first = retrained(run)
+    answer = command("retrain", run, "--set", "retrain.use_valid=false", "--set", "retrain.recipe={dropout: 0.5}")
+    assert (0, True) == (answer.code, retrained(run)["test_loss"] != first["test_loss"])
+    assert command("retrain", run).code == 0
+    assert first == retrained(run)
+    wrong = command("retrain", run, "--set", "retrain.sedes=2")
+    assert (2, True) == (wrong.code, "retrain.sedes: 2: unknown key; did you mean 'seeds'?" in wrong.complaint)
+
+
+def test_a_section_changed_after_the_search_began_is_not_passed_over(run: Path, searched: Path, command: Command):
+    file = searched.parent / "small.yaml"
+    answer = command("search", file, "--output", run.parent, "--run-id", "run", "--set", "retrain.seeds=3")
+    assert answer.code == 2
+    assert "the section retrain is not the one that the run began with" in answer.complaint
+
+
 def test_retraining_on_other_data_is_refused(run: Path, digits: Path, tmp_path: Path, command: Command):
     other = Path(shutil.copytree(digits, tmp_path / "other"))
     document = json.loads((other / "descriptor.json").read_text())

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import grpc
 import pyspark
 import pytest
-from py4j.protocol import ERROR, Py4JError, Py4JNetworkError, get_return_value
-from pyspark.errors import AnalysisException, PythonException
+from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
+from py4j.java_gateway import JavaObject
+from py4j.protocol import ERROR, Py4JError, Py4JJavaError, Py4JNetworkError, get_return_value
+from pyspark.errors import AnalysisException, PySparkException, PythonException
 from pyspark.errors.exceptions.connect import SparkConnectGrpcException
 
 from spark_nas.engines.spark_errors import is_gone, is_python_error, is_refused, is_sparks, reason, trouble
@@ -34,6 +38,24 @@ def cut_short() -> Py4JError:
     return caught.value
 
 
+def speechless() -> Py4JJavaError:
+    """An error of a JVM that has ended since, and with it what it would say."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    client = ClientServer(JavaParameters(port=port), PythonParameters(port=0))._gateway_client
+    return Py4JJavaError("An error occurred while calling o58.collectToPython.\n", JavaObject("o59", client))
+
+
+def masked() -> AttributeError:
+    """What pyspark raises after a call that failed because its context was stopped meanwhile."""
+    with pytest.raises(AttributeError) as caught:
+        try:
+            raise PySparkException("Job 0 cancelled because SparkContext was shut down")
+        finally:
+            None.setCallSite(None)  # type: ignore[attr-defined]
+    return caught.value
+
+
 def coded(name: str, words: str = "") -> SparkConnectGrpcException:
     """An exception of Spark Connect with a gRPC status; 3.5, under which these tests are only collected, has none."""
     status = {} if pyspark.__version__.startswith("3.") else {"grpc_status_code": grpc.StatusCode[name]}
@@ -48,6 +70,8 @@ def coded(name: str, words: str = "") -> SparkConnectGrpcException:
         coded("INTERNAL", "[INVALID_HANDLE.SESSION_CHANGED] The existing Spark server driver instance has restarted."),
         Py4JNetworkError("Answer from Java side is empty"),
         cut_short(),
+        speechless(),
+        masked(),
         ConnectionRefusedError(111, "Connection refused"),
     ],
 )

@@ -54,20 +54,13 @@ def parts(workload: Workload, folder: Path, engine: Mapping[str, Any]) -> Parts:
     return dataclasses.replace(assembled, evaluator=Sleeper(workload, str(folder)))
 
 
-class _NoData:
-    """Stands where a training's data set is: a search over data sweeps the checkpoints that nobody needs any more."""
-
-    fingerprint = None
-
-
 def search(workload: Workload, folder: Path, channel: str = "auto") -> None:
     """Run it on local Spark with a slot for each worker; the run's folder is on the local disk.
 
     Raises RuntimeError when a job failed: a search that only lost its work was not quick.
     """
     engine = {"name": "spark_async", "channel": channel, "spark": {"master": f"local[{workload.workers}]"}}
-    assembled = dataclasses.replace(parts(workload, folder, engine), dataset=_NoData())  # type: ignore[arg-type]
-    results = spark_nas_search(assembled, run_files(str(folder / "out"), "run"), "run")
+    results = spark_nas_search(parts(workload, folder, engine), run_files(str(folder / "out"), "run"), "run")
     if failed := [result for result in results if not result.usable]:
         why = (failed[0].error or "its loss is not finite").splitlines()[0]
         raise RuntimeError(f"{len(failed)} of {len(results)} jobs failed: {why}")
