@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from spark_nas.engines.environment import environment_of
 from spark_nas.engines.faults import SPOILED
 from spark_nas.engines.gpu import place_of_task
 from spark_nas.engines.limits import Limits
@@ -119,6 +120,7 @@ def run_partition(payload: Payload, feed: Feed, rows: Iterator[pa.RecordBatch]) 
 
     evaluator, store, limits, require_gpu = unpickle(payload.pickled)
     place = place_of_task(require_gpu)
+    environment_of(place)  # found once a process: before the first job is asked for, not while its result waits
 
     def work(job: Job, attempt: int) -> Result:
         return run_job(job, evaluator, store, limits, attempt, place=place, careful=feed.careful)

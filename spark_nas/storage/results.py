@@ -78,6 +78,8 @@ class ParquetLog:
 
     def __enter__(self) -> ParquetLog:
         """As the writer: finishes what a compaction that was killed has left."""
+        # The first array that pyarrow makes imports pandas, 0.4 s in which no worker would get its second job.
+        encode(to_table([], 0, self._run_id, self._environment))
         if self._left:
             self._compactor.want()
         return self

@@ -38,7 +38,11 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("status", pa.string(), "completed or failed"),
     ("loss", pa.float64(), "the objective at `resource`, lower is better; NaN for a failed job"),
     ("metrics", _METRICS, "further measurements at `resource`"),
-    ("curve", pa.list_(_POINT), "one entry a unit of resource trained by this job: resource, loss, metrics"),
+    (
+        "curve",
+        pa.list_(_POINT),
+        "one entry a unit of resource trained by this job, also of a failed one: resource, loss, metrics",
+    ),
     ("derived", pa.list_(pa.string()), "architectures (JSON) that a supernet proposes; empty otherwise"),
     ("error", pa.string(), "why it failed, and the tail of the traceback; null when completed"),
     ("asked", pa.int64(), "jobs handed out when this row was told: makes an asynchronous search replay exactly"),
@@ -46,7 +50,7 @@ COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
     ("seconds", pa.float64(), "how long it took"),
     ("executor", pa.string(), "where it ran: host/pid, with the GPU's address where there is one"),
     ("attempt", pa.int64(), "1, or more when earlier attempts were lost with their worker"),
-    ("environment", _TEXTS, "versions and device of the job where they differ from run.json"),
+    ("environment", _TEXTS, "versions, code and device of the job where they differ from run.json"),
 )
 SCHEMA = pa.schema([(name, kind) for name, kind, _ in COLUMNS], metadata={"spark_nas": str(SCHEMA_VERSION)})
 

@@ -7,8 +7,7 @@ import socket
 import grpc
 import pyspark
 import pytest
-from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
-from py4j.java_gateway import JavaObject
+from py4j.java_gateway import GatewayParameters, JavaGateway, JavaObject
 from py4j.protocol import ERROR, Py4JError, Py4JJavaError, Py4JNetworkError, get_return_value
 from pyspark.errors import AnalysisException, PySparkException, PythonException
 from pyspark.errors.exceptions.connect import SparkConnectGrpcException
@@ -42,18 +41,19 @@ def speechless() -> Py4JJavaError:
     """An error of a JVM that has ended since, and with it what it would say."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
-    client = ClientServer(JavaParameters(port=port), PythonParameters(port=0))._gateway_client
+    client = JavaGateway(gateway_parameters=GatewayParameters(port=port))._gateway_client
     return Py4JJavaError("An error occurred while calling o58.collectToPython.\n", JavaObject("o59", client))
 
 
 def masked() -> AttributeError:
     """What pyspark raises after a call that failed because its context was stopped meanwhile."""
-    with pytest.raises(AttributeError) as caught:
+    try:
         try:
             raise PySparkException("Job 0 cancelled because SparkContext was shut down")
         finally:
             None.setCallSite(None)  # type: ignore[attr-defined]
-    return caught.value
+    except AttributeError as error:
+        return error
 
 
 def coded(name: str, words: str = "") -> SparkConnectGrpcException:
