@@ -179,13 +179,13 @@ class Dispatcher:
         session.moved = self._clock()
         self._barren = 0
         self._changed = True
-        self._arrived(Arrival(assignment, result))
         if lost:  # how long that took says nothing
             self._rests.lost(session.number, key, session.moved)
             self._recall(session, len(session.held))
         else:
             self._rests.worked(session.number, key)
             self._lookahead.observe(key.rung, seconds)
+        self._arrived(Arrival(assignment, result))  # last: the driver's next question goes by what was learnt
 
     def _take_back(self, session: SessionState, count: int) -> None:
         """The last `count` jobs of a session were not started: they are the next to be handed out."""

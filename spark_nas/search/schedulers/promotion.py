@@ -28,7 +28,9 @@ class PromotionRule:
     """Reports a rung must hold before anything is promoted from it; fewer than eta promote nothing anyhow."""
     decision: Literal["pull", "push"] = "pull"
     """`pull` decides when a worker asks, as the paper. `push` decides when a result arrives (Determined): the
-    newcomer if it is among the best floor(n / eta), else, if that number just grew, the trial at the cut."""
+    newcomer if it is among the best floor(n / eta), else, if that number just grew, the trial at the cut. Other than
+    there a failed trial is not promoted, to fail at once one rung up, and a worker that is free starts a new trial
+    whatever its number: how many run is the engine's."""
     stop_at_first: bool = False
     """Whether the search is over as soon as one trial has completed the top rung (Orion)."""
 
