@@ -47,8 +47,17 @@ def run_driver(which: str, how: str, folder: Path) -> dict[str, Any]:
 @pytest.mark.one_spark
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("how", ["killed", "stopped"])
-@pytest.mark.parametrize("which", ["rounds", "async", "batches"])
+@pytest.mark.parametrize(
+    ("which", "how"),
+    [
+        ("rounds", "killed"),
+        ("async", "killed"),
+        ("async", "stopped"),
+        ("batches", "killed"),
+        pytest.param("rounds", "stopped", marks=pytest.mark.exhaustive),
+        pytest.param("batches", "stopped", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_spark_that_is_gone_ends_the_search_at_once(which: str, how: str, tmp_path: Path):
     report = run_driver(which, how, tmp_path)
     assert report["says"].startswith("ClusterLost: Spark is gone")
@@ -61,7 +70,10 @@ def test_a_spark_that_is_gone_ends_the_search_at_once(which: str, how: str, tmp_
 @pytest.mark.one_spark
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("which", ["rounds", "async", "batches"])
+@pytest.mark.parametrize(
+    "which",
+    ["rounds", "async", pytest.param("batches", marks=pytest.mark.exhaustive)],  # which flies as rounds do
+)
 def test_a_driver_jvm_that_hangs_does_not_hold_up_the_driver(which: str, tmp_path: Path):
     report = run_driver(which, "frozen", tmp_path)
     assert report["says"] == "nothing"

@@ -13,6 +13,7 @@ DEMO = Path(__file__).resolve().parents[2] / "conf" / "demo.yaml"
 
 
 @pytest.mark.spark
+@pytest.mark.one_spark
 @pytest.mark.slow
 def test_the_demos_winner_is_right_on_97_percent_of_the_test_split(digits: Path, tmp_path: Path):
     """On the local engine, whose table is that of the demo's (`test_engines_agree`), in 40 s of one core."""
