@@ -174,6 +174,7 @@ def run_job(
         if store is not None and (stored := _committed(store, job)) is not None:
             return stored
         _refuse_spoiled()
+        environment_of(place)  # a job that hangs may leave its last words no time to find it out
         with guard(limits.seconds if expendable else None, limits.patience, last_words):
             outcome = evaluator.evaluate(job, workspace)
         return _commit(store, result("completed", outcome), workspace, limits, careful or attempt > 1)
