@@ -173,8 +173,7 @@ def run_job(
     try:
         if store is not None and (stored := _committed(store, job)) is not None:
             return stored
-        _refuse_spoiled()
-        environment_of(place)  # a job that hangs may leave its last words no time to find it out
+        _prepare(place)
         with guard(limits.seconds if expendable else None, limits.patience, last_words):
             outcome = evaluator.evaluate(job, workspace)
         return _commit(store, result("completed", outcome), workspace, limits, careful or attempt > 1)
@@ -192,10 +191,11 @@ def _commit(store: JobStore | None, result: Result, workspace: JobWorkspace, lim
     return result
 
 
-def _refuse_spoiled() -> None:
+def _prepare(place: Place) -> None:
     """Raise ProcessSpoiled where a job before this one has left nothing to run on."""
     if SPOILED.is_set():
         raise ProcessSpoiled("CUDA failed in this process, under another job")
+    environment_of(place)  # found once a process: a job that hangs may leave its last words no time for that
 
 
 def _verdict(error: BaseException, expendable: bool) -> tuple[Status, None, str]:
