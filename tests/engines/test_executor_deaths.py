@@ -15,7 +15,7 @@ from spark_nas.search.wire import result_from_json
 from tests.cluster import Cluster, spark_environment
 from tests.engines.executor_death_driver import KILLER, TRIALS
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.one_spark, pytest.mark.slow]
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
