@@ -70,11 +70,11 @@ def test_close_cancels_what_flies(spark: SparkSession, channel: Literal["on", "o
     engine = SparkAsync(slots=1, channel=channel).build(Probe(), None, spark)
     engine.submit([job(0, what="forever")])
     tracker = spark.sparkContext.statusTracker()
-    # Looked at once a turn: between the job that warms a session and the next one none is active.
+    # Without the channel a session is warmed first, and `wait` starts the next one: in between none is active.
     deadline, active = time.monotonic() + 120, []
     while not active and time.monotonic() < deadline:
+        engine.wait(timeout=0.05)
         active = tracker.getActiveJobsIds()
-        time.sleep(0.05)
     assert active
     engine.close()
     assert not tracker.getActiveJobsIds()
