@@ -259,7 +259,9 @@ def _check_recipe(
         name = error.key.removeprefix("recipe.")
         ours = name in override or name in recipes.names
         key = f"{place}.{name}" if ours else _place(experiment, "evaluator", name)
-        raise ConfigError(experiment.file, key, error.value, error.remedy) from error
+        given = {**recipe_section(experiment), **override}
+        value = given[name] if ours and error.value == name else error.value  # an unknown key is all that was looked at
+        raise ConfigError(experiment.file, key, value, error.remedy) from error
 
 
 def _check_resources(experiment: Experiment, evaluator: Evaluator) -> None:

@@ -79,7 +79,7 @@ def test_what_cannot_be_searched_is_refused_before_any_job(changed: dict[str, ob
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"chanels": 36}, "chanels: 'chanels': neither the space nor the training has it: did you mean 'channels'?"),
+        ({"chanels": 36}, "chanels: 36: neither the space nor the training has it: did you mean 'channels'?"),
         ({"channels": 0}, "channels: 0: "),
         ({"drop_path": 2.0}, "drop_path: 2.0: must be at least 0 and less than 1"),
     ],

@@ -8,7 +8,7 @@ spark-nas prepare-data text FILE ... --output DATA
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from spark_nas.data.descriptor import FILE_NAME, Descriptor
@@ -58,10 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Write the shards, and say what was written."""
+    """Write the shards, saying what is under way and, on the last line, what was written."""
     options = {name: value for name, value in vars(arguments).items() if name != "command"}
-    print(write_shards(**options))
+    print(write_shards(**options, on_step=_tell))
     return 0
+
+
+def _tell(step: str) -> None:
+    print(f"prepare-data: {step}", flush=True)
 
 
 def write_shards(
@@ -80,12 +84,13 @@ def write_shards(
     if_missing: bool = False,
     master: str | None = None,
     spark: SparkSession | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
 ) -> str:
     """Write a data set; returns a line that says what is there now. Raises DataError, OptionError, OutputError.
 
     `source`: what the command takes, `text` and its files too. `seed`: of splits and shuffling; a text, which is cut in
     its own order, takes none. `spark`: the session that writes, which is left open; None takes the one that is there,
-    or makes one (on `master`) and stops it.
+    or makes one (on `master`) and stops it. `on_step`: is told, in words, what begins.
     """
     folder = open_folder(output)
     if if_missing and folder.sizes([FILE_NAME]) != [None]:
@@ -94,18 +99,29 @@ def write_shards(
     making = Session(master=master)
     check_output(folder, overwrite)
     options: dict[str, Any] = {"valid_fraction": valid_fraction, "test_fraction": test_fraction, "name": name}
+    on_step(f"reading {' '.join(source)}")
+
+    def written(planned: Planned[D]) -> D:
+        return _written(planned, folder, spark, making, on_step)
+
     # All that may be wrong with the source and the options is found before Spark starts.
     if isinstance(opened, Text):
-        text = plan_text(opened, shards=shards, vocabulary=vocabulary, **options)
-        return _said_of_text(_written(text, folder, spark, making), folder)
+        return _said_of_text(written(plan_text(opened, shards=shards, vocabulary=vocabulary, **options)), folder)
     examples = plan_examples(opened, shards=shards, seed=SEED if seed is None else seed, **options)
-    return _said_of_examples(_written(examples, folder, spark, making), folder)
+    return _said_of_examples(written(examples), folder)
 
 
-def _written(planned: Planned[D], folder: DataFolder, spark: SparkSession | None, making: Session) -> D:
+def _written(
+    planned: Planned[D], folder: DataFolder, spark: SparkSession | None, making: Session, on_step: Callable[[str], None]
+) -> D:
     """Let a session write: `spark`, which is left open, or else that of `making`, stopped if it was made here."""
+    if spark is None:
+        on_step("opening a Spark session")
     session, ours = (spark, False) if spark is not None else making.open()
     try:
+        splits = planned.splits.splits
+        rows = sum(len(rows) for _, rows in splits.values())
+        on_step(f"writing {rows:,} rows in {planned.shards * len(splits)} shards to {folder.location}")
         return fill(session, folder, planned)
     finally:
         if ours:

@@ -23,7 +23,7 @@ from spark_nas.engines.descriptions import as_tag, describe_jobs, is_tag, of_run
 from spark_nas.engines.flight import Batches, Flight
 from spark_nas.engines.profiles import map_arguments
 from spark_nas.engines.session import is_connect
-from spark_nas.engines.spark_errors import is_gone, is_python_error, is_refused, is_sparks, trouble
+from spark_nas.engines.spark_errors import has_stopped, is_gone, is_python_error, is_refused, is_sparks, trouble
 from spark_nas.engines.task import describe
 from spark_nas.engines.worker import RESULT_SCHEMA, Assignment, Feed, FixedBatches, Payload, run_partition
 from spark_nas.errors import ClusterError, ClusterLost, SparkNasError
@@ -155,8 +155,9 @@ class Launcher:
             try:
                 rows = self._run(board, flight.careful)
             except Exception as error:
-                if self._is_hopeless(error):
-                    return Landing((), trouble=trouble(error))
+                stopped = has_stopped(None if is_connect(self._session) else self._session.sparkContext)
+                if stopped or self._is_hopeless(error):
+                    return Landing((), trouble=trouble(error, stopped=stopped))
                 flight.failed(error, self._committed(board, flight.found))
             else:
                 self._worked = True

@@ -24,10 +24,10 @@ from spark_nas.engines.descriptions import of_run
 from spark_nas.engines.faults import SPOILED
 from spark_nas.engines.launcher import label
 from spark_nas.engines.session import is_local
-from spark_nas.engines.spark_errors import is_gone, is_python_error, is_sparks, reason, trouble
+from spark_nas.engines.spark_errors import has_stopped, is_python_error, is_sparks, reason, trouble
 from spark_nas.engines.task import describe
 from spark_nas.engines.worker import RESULT_SCHEMA, Keep, Payload, Work, retries, run_partition
-from spark_nas.errors import ClusterError
+from spark_nas.errors import ClusterError, ClusterLost
 from spark_nas.search.records import Job, Result
 from spark_nas.search.wire import job_from_json, result_to_json
 
@@ -140,7 +140,7 @@ class Sessions:
                 self._hold(number)
                 ending = Ending(number)
             except Exception as error:  # the dispatcher must hear of every end, or it would wait for ever
-                ending = ending_of(number, error)
+                ending = ending_of(number, error, stopped=has_stopped(self._context))
             self._running.discard(number)
             self._ended(ending)
 
@@ -178,10 +178,10 @@ def _is_here(host: str) -> bool:
     return True
 
 
-def ending_of(number: int, error: Exception) -> Ending:
-    """What the end of a session's Spark job by this error tells the dispatcher."""
-    remedy = trouble(error)
-    if not is_gone(error) and is_sparks(error) and ChannelError.__name__ in str(error):
+def ending_of(number: int, error: Exception, *, stopped: bool = False) -> Ending:
+    """What the end of a session's Spark job by this error tells the dispatcher; `stopped`: of its context."""
+    remedy = trouble(error, stopped=stopped)
+    if not isinstance(remedy, ClusterLost) and is_sparks(error) and ChannelError.__name__ in str(error):
         remedy = ClusterError(
             f"executors cannot reach the driver: {reason(error)}: open that port to them (engine.channel_port fixes "
             "it), or set engine.channel to off"

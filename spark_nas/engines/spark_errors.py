@@ -7,8 +7,12 @@ raise different classes for the same thing, and 3.5 and 4.3 different ones again
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from spark_nas.errors import ClusterError, ClusterLost, SparkNasError
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
 
 FAILED_TASK = re.compile(r"Task (\d+) in stage \S+ failed")
 FAILED_TOGETHER = re.compile(r"barrier task \S+, \d+\) finished unsuccessfully")
@@ -51,6 +55,20 @@ def is_gone(error: BaseException) -> bool:
     return any(word in text for word in _GONE_WORDS)
 
 
+def has_stopped(context: SparkContext | None) -> bool:
+    """Whether a context was stopped, or is just being: its workers die then, and the error may tell of them alone.
+
+    `None`, for Spark Connect, is not known to be.
+    """
+    if context is None:
+        return False
+    try:
+        java = context._jsc
+        return java is None or bool(java.sc().isStopped())
+    except Exception:  # nobody is there to answer
+        return True
+
+
 def is_refused(error: BaseException) -> bool:
     """Whether Spark will have none of our jobs, whatever is in them."""
     return is_sparks(error) and (type(error).__name__ in _REFUSED_CLASSES or _code(error) in _REFUSED_CODES)
@@ -61,9 +79,9 @@ def is_python_error(error: BaseException) -> bool:
     return type(error).__name__ == "PythonException" and "exited unexpectedly" not in str(error)
 
 
-def trouble(error: BaseException) -> SparkNasError:
-    """What ends a search whose Spark jobs cannot run, with the remedy."""
-    if is_gone(error):
+def trouble(error: BaseException, *, stopped: bool = False) -> SparkNasError:
+    """What ends a search whose Spark jobs cannot run, with the remedy; `stopped`: the context was, whatever is said."""
+    if stopped or is_gone(error):
         return ClusterLost(f"Spark is gone: {reason(error)}")
     if not is_sparks(error):
         return ClusterError(f"Spark jobs cannot be submitted: {type(error).__name__}: {reason(error)}")
@@ -81,9 +99,14 @@ def reason(error: BaseException) -> str:
 
     >>> reason(ValueError("An exception was thrown\nKeyError: 'x'\n SQLSTATE: 38000\n\nJVM stacktrace:\nat x.y"))
     "KeyError: 'x'"
+    >>> reason(ValueError("An error occurred while calling o5.f.\n: java.lang.Error: over\n\tat a.b(C.java:1)\n"))
+    'java.lang.Error: over'
     """
     lines = [line.strip() for line in (_text(error) or "").partition("JVM stacktrace:")[0].splitlines()]
     lines = [line for line in lines if line and not line.startswith("SQLSTATE:")]
+    thrown = [line for line in lines if line.startswith(": ")]  # as py4j says it, before the stack
+    if thrown:
+        return thrown[0].removeprefix(": ")
     details = [line for line in lines if line.startswith("details = ")]  # of a gRPC error that no server explained
     if details:
         return details[0].removeprefix("details = ").strip('"')

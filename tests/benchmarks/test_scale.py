@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from plotly.offline import get_plotlyjs
 
 from benchmarks.measure import alone
 from benchmarks.scale import decisions, driver_loop, replay_rows, report, results_and_leaderboard
@@ -52,21 +53,22 @@ def test_asha_decides_about_100000_trials_in_300_megabytes():
 
 @pytest.fixture(scope="module")
 def large_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """A finished run of 10,000 trials, and its number of rows."""
-    folder = tmp_path_factory.mktemp("scale") / "asha-10000"
-    return folder, store_run(folder, 10_000)
+    """A finished run of 3,000 trials, and its number of rows: more than are read at a time, or drawn."""
+    folder = tmp_path_factory.mktemp("scale") / "asha-3000"
+    return folder, store_run(folder, 3_000)
 
 
 @pytest.mark.slow
 def test_every_row_of_a_large_run_replays(large_run: tuple[Path, int]):
     folder, rows = large_run
-    assert rows == replay_rows(folder, 10_000)["jobs"]
+    assert rows > 4_000
+    assert rows == replay_rows(folder, 3_000)["jobs"]
 
 
 @pytest.mark.slow
 def test_the_report_of_a_large_run_says_how_much_of_it_is_shown_and_stays_small(large_run: tuple[Path, int]):
     page = report(large_run[0])
-    assert page["megabytes"] < 10
+    assert page["megabytes"] < 1.2 + len(get_plotlyjs()) / 1e6  # which is a part of it
     text = (large_run[0] / "report" / "report.html").read_text(encoding="utf-8")
-    assert "150 of 10,000 trials are shown" in text
-    assert "1,000 of 10,000 trials are shown" in text
+    assert "150 of 3,000 trials are shown" in text
+    assert "1,000 of 3,000 trials are shown" in text

@@ -59,6 +59,8 @@ class Monkey:
     """A folder for the traces of what was trained."""
     environment: Mapping[str, str]
     job_seconds: float = 0.2
+    pause: float = 3.0
+    """Seconds between two kills at the most; about half of it as a rule."""
 
     def torment(self, run_id: str, seed: int, *, kinds: Sequence[str]) -> Story:
         """Run until the driver ends by itself with exit code 0, killing one of each of `kinds` on the way, in order.
@@ -98,7 +100,7 @@ class Monkey:
         """Kill something, now and then, until the driver is dead or enough was killed."""
         before = len(traced(self.trace))
         while driver.poll() is None and story.killed.total() < len(kinds):
-            patience, pause = time.monotonic() + 30, min(3.0, rng.expovariate(0.7))
+            patience, pause = time.monotonic() + 30, min(self.pause, rng.expovariate(2.1 / self.pause))
             while len(traced(self.trace)) == before and driver.poll() is None and time.monotonic() < patience:
                 time.sleep(0.05)  # Spark takes its time to start, and a monkey that kills only that learns nothing
             try:

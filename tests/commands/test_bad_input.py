@@ -30,7 +30,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "unknown scheduler": (search("scheduler=ashes"), "scheduler.name: 'ashes': unknown scheduler; did you mean 'asha'"),
     "unknown recipe key": (
         search(*TRAINING, "recipe.learning_rte=0.1"),
-        "recipe.learning_rte: 'learning_rte': neither the space nor the training has it: did you mean 'learning_rate'?",
+        "recipe.learning_rte: 0.1: neither the space nor the training has it: did you mean 'learning_rate'?",
     ),
     "recipe range reversed": (
         search("recipe.learning_rate={float: [0.3, 0.1]}"),

@@ -42,15 +42,20 @@ def test_a_text_is_prepared_once_and_the_command_says_what_it_is(
     place = ["--output", str(tmp_path / "out"), "--if-missing"]
     novel = write(tmp_path / "novel.txt")
     prepared = command("prepare-data", "text", novel, *place, "--vocabulary", "4", "--shards", "2")
-    said = f"novel: train 98, valid 14, test 28 words, 4 different, in {tmp_path}/out\n"
-    assert (0, said) == (prepared.code, prepared.out)
+    said = [
+        f"prepare-data: reading text {novel}",
+        "prepare-data: opening a Spark session",
+        f"prepare-data: writing 20 rows in 6 shards to {tmp_path}/out",
+        f"novel: train 98, valid 14, test 28 words, 4 different, in {tmp_path}/out",
+    ]
+    assert (0, said) == (prepared.code, prepared.out.splitlines())
     again = command("prepare-data", "text", novel, *place)
     assert (0, f"{tmp_path}/out is there already: novel\n") == (again.code, again.out)
     files = [write(tmp_path / f"{split}.txt") for split in ("train", "valid", "test")]
     other = ["--output", str(tmp_path / "out"), "--overwrite", "--level", "character", "--name", "three"]
     prepared = command("prepare-data", "text", *files, *other)
-    said = f"three: train 380, valid 380, test 380 characters, 9 different, in {tmp_path}/out\n"
-    assert (0, said) == (prepared.code, prepared.out)
+    said = [f"three: train 380, valid 380, test 380 characters, 9 different, in {tmp_path}/out"]
+    assert (0, said) == (prepared.code, prepared.out.splitlines()[-1:])
     assert "three" == load_any(tmp_path / "out").name
 
 
@@ -108,6 +113,6 @@ def test_what_is_wrong_with_a_text_is_said_in_one_line_before_spark_starts(
     monkeypatch.setattr(Session, "open", None)  # to open one is a defect, with a traceback
     text = write(tmp_path / "a.txt", content)
     answer = command("prepare-data", "text", text, "--output", str(tmp_path / "out"), *options)
-    assert (2, "") == (answer.code, answer.out)
+    assert (2, f"prepare-data: reading text {text}\n") == (answer.code, answer.out)
     assert said in answer.complaint
     assert [] == [path for path in (tmp_path / "out").rglob("*") if path.is_file()]

@@ -15,7 +15,7 @@ from spark_nas.storage.files import LocalFiles
 from spark_nas.storage.results import read_table
 from tests.commands.answers import Command
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.one_spark]
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,8 @@ def parts_of(name: str) -> Parts:
         experiment = replace(experiment, scheduler=replace(experiment.scheduler, candidates=3))
     if hasattr(experiment.method, "warmup_epochs"):
         experiment = replace(experiment, method=replace(experiment.method, warmup_epochs=0.0))
+    if hasattr(experiment.method, "derived"):
+        experiment = replace(experiment, method=replace(experiment.method, derived=3, controller_steps=2))
     space = experiment.space.build()
     dataset: Dataset = Text() if "rnn" in name else Digits((("train", 128), ("valid", 64)))  # type: ignore[assignment]
     evaluator = replace(experiment.evaluator.build(space, dataset, 1), method=experiment.method)

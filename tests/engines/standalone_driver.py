@@ -59,12 +59,12 @@ class Together:
 
 def main() -> None:
     jobs = [Job(Trial(i, Architecture({"a": "b"})), 0, 1) for i in range(6)]
-    supernets = [Job(Trial(i, SUPERNET), 0, 1) for i in (6, 7)]
+    supernet = Job(Trial(6, SUPERNET), 0, 1)
     session, _ = Session().open()
     for options, evaluator, more in (
         (SparkRounds(), Place(), []),
         (SparkAsync(slots=2), Place(), []),
-        (SparkDistributed(processes=2), Together(), supernets),
+        (SparkDistributed(processes=2), Together(), [supernet]),
     ):
         engine = options.build(evaluator, None, session)
         run(engine, type(options).__name__, more)

@@ -22,11 +22,15 @@ SOON = 120
 """Seconds: many more than it takes, on any machine, and many fewer than what would hang."""
 
 
-def run_driver(which: str, how: str, folder: Path) -> dict[str, Any]:
+pytestmark = pytest.mark.timeout(600)
+ENGINES = ("rounds", "async", "batches")
+
+
+def run_driver(how: str, folder: Path, *engines: str) -> dict[str, Any]:
     """What closing_driver reported, and when its process had ended; its JVM is gone afterwards."""
     environment = spark_environment()
     environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment["PYTHONPATH"]])
-    command = [sys.executable, str(Path(__file__).with_name("closing_driver.py")), which, how, str(folder)]
+    command = [sys.executable, str(Path(__file__).with_name("closing_driver.py")), how, str(folder), *engines]
     # into files: the JVM inherits them, and a pipe would stay open as long as it lives
     try:
         with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
@@ -43,42 +47,56 @@ def run_driver(which: str, how: str, folder: Path) -> dict[str, Any]:
     return {**report, "ended": ended}
 
 
-@pytest.mark.spark
-@pytest.mark.one_spark
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    ("which", "how"),
-    [
-        ("rounds", "killed"),
-        ("async", "killed"),
-        ("async", "stopped"),
-        ("batches", "killed"),
-        pytest.param("rounds", "stopped", marks=pytest.mark.exhaustive),
-        pytest.param("batches", "stopped", marks=pytest.mark.exhaustive),
-    ],
-)
-def test_a_spark_that_is_gone_ends_the_search_at_once(which: str, how: str, tmp_path: Path):
-    report = run_driver(which, how, tmp_path)
-    assert report["says"].startswith("ClusterLost: Spark is gone")
-    assert report["noticed"] < SOON
-    assert report["closed"] < SOON
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What engines said whose Spark's JVM was killed under all of them: it is the same to each as if it were alone."""
+    return run_driver("killed", tmp_path_factory.mktemp("killed"), *ENGINES)
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What engines said whose Spark's JVM does nothing any more: they wait for it at the same time."""
+    return run_driver("frozen", tmp_path_factory.mktemp("frozen"), *ENGINES)
+
+
+def check_gone(report: dict[str, Any], which: str) -> None:
+    assert report[which]["says"].startswith("ClusterLost: Spark is gone")
+    assert report[which]["noticed"] < SOON
+    assert report[which]["closed"] < SOON
     assert report["ended"] - report["end"] < SOON
 
 
 @pytest.mark.spark
 @pytest.mark.one_spark
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.parametrize("which", ENGINES)
+def test_a_spark_that_is_killed_ends_the_search_at_once(killed: dict[str, Any], which: str):
+    check_gone(killed, which)
+
+
+@pytest.mark.spark
+@pytest.mark.one_spark
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "which",
-    ["rounds", "async", pytest.param("batches", marks=pytest.mark.exhaustive)],  # which flies as rounds do
+    [
+        "async",
+        pytest.param("rounds", marks=pytest.mark.exhaustive),
+        pytest.param("batches", marks=pytest.mark.exhaustive),
+    ],
 )
-def test_a_driver_jvm_that_hangs_does_not_hold_up_the_driver(which: str, tmp_path: Path):
-    report = run_driver(which, "frozen", tmp_path)
-    assert report["says"] == "nothing"
-    assert report["closed"] < SOON
-    assert report["ended"] - report["end"] < SOON
+def test_a_spark_that_is_stopped_ends_the_search_at_once(which: str, tmp_path: Path):
+    check_gone(run_driver("stopped", tmp_path, which), which)
+
+
+@pytest.mark.spark
+@pytest.mark.one_spark
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ENGINES)
+def test_a_driver_jvm_that_hangs_does_not_hold_up_the_driver(frozen: dict[str, Any], which: str):
+    assert frozen[which]["says"] == "nothing"
+    assert frozen[which]["closed"] < SOON
+    assert frozen["ended"] - frozen["end"] < SOON
 
 
 def test_a_call_that_hangs_is_left_behind_and_its_error_comes_through():

@@ -27,6 +27,11 @@ def test_a_spark_that_is_gone_is_told_as_lost(error: Exception):
     assert str(ending.remedy).startswith("Spark is gone: ")
 
 
+def test_a_worker_that_died_with_its_spark_is_told_as_a_spark_that_is_gone():
+    ending = ending_of(7, PythonException("Python worker exited unexpectedly (crashed)"), stopped=True)
+    assert ClusterLost is type(ending.remedy)
+
+
 @pytest.mark.parametrize(
     ("error", "remedy", "hopeless"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pyspark
@@ -12,8 +14,19 @@ from py4j.protocol import ERROR, Py4JError, Py4JJavaError, Py4JNetworkError, get
 from pyspark.errors import AnalysisException, PySparkException, PythonException
 from pyspark.errors.exceptions.connect import SparkConnectGrpcException
 
-from spark_nas.engines.spark_errors import is_gone, is_python_error, is_refused, is_sparks, reason, trouble
+from spark_nas.engines.spark_errors import (
+    has_stopped,
+    is_gone,
+    is_python_error,
+    is_refused,
+    is_sparks,
+    reason,
+    trouble,
+)
 from spark_nas.errors import ClusterError, ClusterLost
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 DEATH = "Job aborted due to stage failure: Task 1 in stage 4.0 failed 4 times, most recent failure: Lost task 1.3 in"
 CRASH = f"{DEATH} stage 4.0: org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)"
@@ -37,12 +50,16 @@ def cut_short() -> Py4JError:
     return caught.value
 
 
-def speechless() -> Py4JJavaError:
-    """An error of a JVM that has ended since, and with it what it would say."""
+def left_over() -> JavaObject:
+    """An object of a JVM that has ended since."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
-    client = JavaGateway(gateway_parameters=GatewayParameters(port=port))._gateway_client
-    return Py4JJavaError("An error occurred while calling o58.collectToPython.\n", JavaObject("o59", client))
+    return JavaObject("o59", JavaGateway(gateway_parameters=GatewayParameters(port=port))._gateway_client)
+
+
+def speechless() -> Py4JJavaError:
+    """An error of such a JVM, and with it what it would say."""
+    return Py4JJavaError("An error occurred while calling o58.collectToPython.\n", left_over())
 
 
 def masked() -> AttributeError:
@@ -78,6 +95,19 @@ def coded(name: str, words: str = "") -> SparkConnectGrpcException:
 def test_a_spark_that_is_gone_ends_the_search_to_be_run_again(error: Exception):
     assert is_gone(error)
     assert isinstance(trouble(error), ClusterLost)
+
+
+@pytest.mark.spark
+def test_a_context_that_runs_has_not_stopped(spark: SparkSession):
+    assert not has_stopped(spark.sparkContext)
+    assert not has_stopped(None)
+
+
+@pytest.mark.parametrize("java", [None, left_over()], ids=["stopped here", "its JVM is gone"])
+def test_a_context_whose_jvm_does_not_answer_for_it_has_stopped(java: JavaObject | None):
+    context: Any = SimpleNamespace(_jsc=java)
+    assert has_stopped(context)
+    assert isinstance(trouble(coded("INTERNAL", CRASH), stopped=True), ClusterLost)
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,13 @@ def test_every_job_saw_the_gpu_of_its_executor_and_no_other(outcome: dict[str, l
 
 
 def test_each_process_of_a_supernet_saw_the_gpu_of_its_task_alone(outcome: dict[str, list[Result]]):
-    supernets = outcome["SparkDistributed"][:2]
-    assert [r.status for r in supernets] == ["completed"] * 2, supernets[0].error
-    assert {r.metrics["seen"] for r in supernets} <= {1.0, 10.0}  # one saw GPU 0 and the other GPU 1, in either order
+    supernet = outcome["SparkDistributed"][0]
+    assert supernet.status == "completed", supernet.error
+    assert supernet.metrics["seen"] in {1.0, 10.0}  # one saw GPU 0 and the other GPU 1, in either order
 
 
-def test_after_supernets_their_workers_have_the_gpus_that_spark_gives_them(outcome: dict[str, list[Result]]):
-    jobs = outcome["SparkDistributed"][2:]
+def test_after_a_supernet_its_workers_have_the_gpus_that_spark_gives_them(outcome: dict[str, list[Result]]):
+    jobs = outcome["SparkDistributed"][1:]
     assert [r.status for r in jobs] == ["completed"] * 6, jobs[0].error
     seen = {(r.executor.split("/")[2], r.metrics["narrowed"], r.metrics["rank"]) for r in jobs}
     assert seen == {("gpu-0", 0.0, 0.0), ("gpu-1", 0.0, 0.0)}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -23,10 +27,23 @@ from tests.engines.hung import KEY, Hanging, job
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run(how: str, store: Path, kind: str = "local") -> subprocess.CompletedProcess[str]:
+def begun(how: str, store: Path, kind: str = "local") -> subprocess.Popen[str]:
     """The job in a process of its own."""
     command = [sys.executable, "-c", "from tests.engines.hung import main; main()", how, str(store), kind]
-    return subprocess.run(command, check=False, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run(how: str, store: Path, kind: str = "local") -> subprocess.CompletedProcess[str]:
+    process = begun(how, store, kind)
+    try:
+        return ended(process)
+    finally:
+        process.kill()
 
 
 def printed(done: subprocess.CompletedProcess[str]) -> Result:
@@ -34,11 +51,34 @@ def printed(done: subprocess.CompletedProcess[str]) -> Result:
     return result_from_json(done.stdout)
 
 
-@pytest.mark.parametrize("how", ["asleep", "in a python loop", "in a system call"])
-def test_a_job_that_hangs_is_committed_as_failed_and_its_process_killed(how: str, tmp_path: Path) -> None:
-    done = run(how, tmp_path)
+AWAKE = ("asleep", "in a python loop", "in a system call")
+DEAF = ("in native code with the lock", "in a regular expression")
+HUNG = [*((how, "local") for how in AWAKE + DEAF), ("asleep", "none"), ("asleep", "unreachable")]
+
+
+class Hung(NamedTuple):
+    """What became of a job that hung, and its store."""
+
+    done: subprocess.CompletedProcess[str]
+    store: Path
+
+
+@pytest.fixture(scope="module")
+def hung(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Hung]]:
+    """`hung("asleep")` waits for the end of a job that hangs: all of them hang at the same time, once."""
+    stores = {of: tmp_path_factory.mktemp("hung") for of in HUNG}
+    processes = {of: begun(of[0], store, of[1]) for of, store in stores.items()}
+    yield cache(lambda how, kind="local": Hung(ended(processes[how, kind]), stores[how, kind]))
+    for process in processes.values():
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("how", AWAKE)
+def test_a_job_that_hangs_is_committed_as_failed_and_its_process_killed(how: str, hung: Callable[..., Hung]) -> None:
+    done, store = hung(how)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "")
-    failed = CommittedJobs(LocalFiles(tmp_path)).committed(KEY)
+    failed = CommittedJobs(LocalFiles(store)).committed(KEY)
     assert failed is not None
     reason, *stack = str(failed.error).splitlines()
     assert reason == "TimeLimitExceeded: ran longer than its time limit of 0.3 s and did not stop"
@@ -47,24 +87,26 @@ def test_a_job_that_hangs_is_committed_as_failed_and_its_process_killed(how: str
     assert "most recent call first" in done.stderr
 
 
-def test_the_next_attempt_finds_the_failure_and_does_not_hang(tmp_path: Path) -> None:
-    run("asleep", tmp_path)
+def test_the_next_attempt_finds_the_failure_and_does_not_hang(hung: Callable[..., Hung], tmp_path: Path) -> None:
+    shutil.copytree(hung("asleep").store, tmp_path, dirs_exist_ok=True)
     store = CommittedJobs(LocalFiles(tmp_path))
     result = run_job(job("asleep"), Hanging(), store, place=Place(1))
     assert (result.status, result.error) == ("failed", getattr(store.committed(KEY), "error", None))
 
 
-@pytest.mark.parametrize("how", ["in native code with the lock", "in a regular expression"])
-def test_native_code_that_holds_the_interpreter_lock_is_killed_by_the_kernel(how: str, tmp_path: Path) -> None:
-    done = run(how, tmp_path)
+@pytest.mark.parametrize("how", DEAF)
+def test_native_code_that_holds_the_interpreter_lock_is_killed_by_the_kernel(
+    how: str, hung: Callable[..., Hung]
+) -> None:
+    done, store = hung(how)
     assert (done.returncode, done.stdout) == (-signal.SIGALRM, "")
-    assert CommittedJobs(LocalFiles(tmp_path)).committed(KEY) is None
+    assert CommittedJobs(LocalFiles(store)).committed(KEY) is None
     assert "hung.py" in done.stderr  # where it stood
 
 
 @pytest.mark.parametrize("kind", ["none", "unreachable"])
-def test_without_a_store_to_tell_the_process_is_killed_all_the_same(kind: str, tmp_path: Path) -> None:
-    assert run("asleep", tmp_path, kind).returncode == -signal.SIGKILL
+def test_without_a_store_to_tell_the_process_is_killed_all_the_same(kind: str, hung: Callable[..., Hung]) -> None:
+    assert hung("asleep", kind).done.returncode == -signal.SIGKILL
 
 
 def test_a_job_that_looks_at_the_time_fails_by_itself_and_its_process_lives(tmp_path: Path) -> None:

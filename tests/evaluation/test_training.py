@@ -41,25 +41,28 @@ def elsewhere(requests: list[Request], folder: Path) -> list[tuple[Outcome, byte
     return answers
 
 
-def test_a_training_cut_at_every_rung_and_resumed_in_other_processes_is_bitwise_the_uncut_one(tmp_path: Path) -> None:
+def test_a_training_cut_at_every_rung_and_resumed_in_another_process_is_bitwise_the_uncut_one(tmp_path: Path) -> None:
+    """The second rung runs in a fresh process, the others and the whole in this one."""
     tasks = [
         evaluator(FULL.with_recipe({"optimizer": optimizer, "learning_rate": 0.01}), max_resource=5)
         for optimizer in ("sgd", "adamw")
     ]
-    straight = [MemoryWorkspace() for _ in tasks]
-    uncut = [task.evaluate(job(5), workspace) for task, workspace in zip(tasks, straight, strict=True)]
-    cut = [MemoryWorkspace() for _ in tasks]
-    rungs = [[task.evaluate(job(1), workspace) for task, workspace in zip(tasks, cut, strict=True)]]
-    saved = [workspace.saved for workspace in cut]
-    for rung, resource in ((1, 3), (2, 5)):
-        jobs: list[Request] = [(t, job(resource, rung), c) for t, c in zip(tasks, saved, strict=True)]
-        answers = elsewhere(jobs, tmp_path)
+
+    def here(requests: list[Request], _: Path) -> list[tuple[Outcome, bytes]]:
+        spaces = [MemoryWorkspace(checkpoint) for _, _, checkpoint in requests]
+        outcomes = [task.evaluate(job, space) for (task, job, _), space in zip(requests, spaces, strict=True)]
+        return [(outcome, space.saved or b"") for outcome, space in zip(outcomes, spaces, strict=True)]
+
+    uncut = here([(task, job(5), None) for task in tasks], tmp_path)
+    rungs, saved = list[list[Outcome]](), list[bytes | None]([None, None])
+    for rung, (resource, where) in enumerate([(1, here), (3, elsewhere), (5, here)]):
+        answers = where([(t, job(resource, rung), c) for t, c in zip(tasks, saved, strict=True)], tmp_path)
         rungs.append([outcome for outcome, _ in answers])
         saved = [checkpoint for _, checkpoint in answers]
-    for index, whole in enumerate(uncut):
+    for index, (whole, checkpoint) in enumerate(uncut):
         assert whole.curve == sum((outcomes[index].curve for outcomes in rungs), ())
         assert (whole.loss, whole.metrics) == (rungs[-1][index].loss, rungs[-1][index].metrics)
-        assert straight[index].saved == saved[index]
+        assert checkpoint == saved[index]
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "step", "constant"])

@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from spark_nas.platforms.databricks import ENTRY_POINT
 from tests.platforms.schemas import CONF, REPOSITORY
@@ -93,11 +96,38 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip(f"pip reaches no registry: {error.stderr.decode()[-200:]}")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_oldest_that_a_platform_may_ship_is_as_new_as_the_wheel_needs(file: Path, wheel: Path):
+    needed = needs(wheel)
+    oldest = {
+        name: found[1]
+        for name, bound in constraints(file).bounds.items()
+        if (found := re.match(r"[=>]=([\d.]+)", bound)) and name in needed
+    }
+    assert {"numpy", "pyarrow"} <= oldest.keys()
+    assert {} == {name: version for name, version in oldest.items() if not needed[name].contains(version)}
+
+
+def needs(wheel: Path) -> dict[str, SpecifierSet]:
+    """Which versions of what the wheel needs without an extra."""
+    with zipfile.ZipFile(wheel) as content:
+        [name] = [name for name in content.namelist() if name.endswith("METADATA")]
+        lines = message_from_bytes(content.read(name)).get_all("Requires-Dist", [])
+    wanted = [found for line in lines if "extra" not in str((found := Requirement(line)).marker)]
+    return {found.name.lower(): found.specifier for found in wanted}
+
+
 DISTINCT = {str(constraints(file)): file for file in FILES}.values()
+# The oldest versions, ranges whose newest are too new, and the newest versions; the others lie between them.
+TELLING = {"databricks-16.4", "dataproc-2.3", "emr-spark-8"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", DISTINCT, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(f, marks=() if f.stem in TELLING else pytest.mark.exhaustive, id=f.stem) for f in DISTINCT],
+)
 def test_the_wheel_installs_beside_what_the_platform_ships(file: Path, wheel: Path, registry: None, tmp_path: Path):
     said = constraints(file)
     more = ["--python-version", said.python, "-c", str(file)]

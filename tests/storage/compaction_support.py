@@ -36,6 +36,11 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "results").iterdir())
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    """All there is of the table: where it is the same, the same will come of it."""
+    return {path.name: path.read_bytes() for path in (folder / "results").iterdir()}
+
+
 MERGED = [
     "part-00000000-00000007.parquet",
     "part-00000008-00000015.parquet",

@@ -213,6 +213,7 @@ def compacting_process(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_search_a_reader_and_other_compactions_at_the_same_time(
     tmp_path: Path, compacting_process: subprocess.Popen[bytes]
 ) -> None:
+    appends = FAN * FAN + FAN + 3  # a part of each size
     ended, errors, seen = threading.Event(), list[BaseException](), list[int]()
 
     def read() -> None:
@@ -227,7 +228,7 @@ def test_a_search_a_reader_and_other_compactions_at_the_same_time(
         thread.start()
     try:
         with ParquetLog(LocalFiles(tmp_path), "r") as log:
-            for trial in range(150):
+            for trial in range(appends):
                 log.append([result(trial)], trial + 1)
     finally:
         ended.set()
@@ -239,5 +240,5 @@ def test_a_search_a_reader_and_other_compactions_at_the_same_time(
     compact(LocalFiles(tmp_path))
     assert [] == errors
     assert len(seen) > 1
-    assert (trials(tmp_path), len(names(tmp_path))) == (list(range(150)), sum(map(int, oct(150)[2:])))
+    assert (trials(tmp_path), len(names(tmp_path))) == (list(range(appends)), sum(map(int, oct(appends)[2:])))
     assert not [name for name in os.listdir(tmp_path / "results") if not name.startswith("part-")]

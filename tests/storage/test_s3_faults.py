@@ -10,6 +10,8 @@ from spark_nas.storage.s3 import S3Files
 from tests.faulty_proxy import FAULTS, Plan, faulty_proxy
 from tests.s3_endpoint import S3
 
+pytestmark = pytest.mark.usefixtures("brief_pauses")
+
 
 def test_every_fault_is_survived(s3: S3):
     plan = Plan(0.3, delay=0.01)

@@ -11,7 +11,7 @@ import pytest
 
 from spark_nas.errors import Unfinished
 from spark_nas.tracking.mlflow import Mlflow
-from tests.tracking.conftest import client, serving
+from tests.tracking.conftest import Server, client
 from tests.tracking.results import result, tracked
 
 if TYPE_CHECKING:
@@ -38,25 +38,25 @@ def curve(uri: str, run: Run, name: str) -> list[tuple[int, float]]:
     return [(metric.step, metric.value) for metric in client(uri).get_metric_history(run.info.run_id, name)]
 
 
-def test_a_search_on_a_server_is_a_parent_run_with_a_nested_run_a_trial(tmp_path: Path):
-    with serving(tmp_path) as (uri, _):
-        with Mlflow("nas", uri).build(tracked()) as tracker:
-            for one in RESULTS:
-                tracker.on_result(one)
-        parent, trials = runs(uri, "nas")
-        assert ("first", "FINISHED") == (parent.info.run_name, parent.info.status)
-        assert {"scheduler.name": "asha", "scheduler.eta": "3", "seed": "7"} == parent.data.params
-        assert [(1, 1.0), (3, 1 / 3)] == curve(uri, parent, "best_loss")
-        assert ["FINISHED", "FAILED"] == [trials[n].info.status for n in (0, 1)]
-        assert "boom\nTraceback" == trials[1].data.tags["spark_nas.error"]
-        assert "0.5" == trials[0].data.params["recipe.learning_rate"]
-        assert "skip" == trials[0].data.params["architecture.edge 0"]
-        assert [(1, 1.0), (2, 0.5), (3, 1 / 3)] == curve(uri, trials[0], "loss")
-        assert 1000 * 2.5 == trials[1].info.end_time - trials[1].info.start_time
-        there = client(uri)
-        assert {"report.html", "run.json"} == {file.path for file in there.list_artifacts(parent.info.run_id)}
-        record = there.download_artifacts(parent.info.run_id, "run.json", str(tmp_path))
-        assert tracked().record == json.loads(Path(record).read_text())
+def test_a_search_on_a_server_is_a_parent_run_with_a_nested_run_a_trial(server: Server, tmp_path: Path):
+    uri = server.uri()
+    with Mlflow("nas", uri).build(tracked()) as tracker:
+        for one in RESULTS:
+            tracker.on_result(one)
+    parent, trials = runs(uri, "nas")
+    assert ("first", "FINISHED") == (parent.info.run_name, parent.info.status)
+    assert {"scheduler.name": "asha", "scheduler.eta": "3", "seed": "7"} == parent.data.params
+    assert [(1, 1.0), (3, 1 / 3)] == curve(uri, parent, "best_loss")
+    assert ["FINISHED", "FAILED"] == [trials[n].info.status for n in (0, 1)]
+    assert "boom\nTraceback" == trials[1].data.tags["spark_nas.error"]
+    assert "0.5" == trials[0].data.params["recipe.learning_rate"]
+    assert "skip" == trials[0].data.params["architecture.edge 0"]
+    assert [(1, 1.0), (2, 0.5), (3, 1 / 3)] == curve(uri, trials[0], "loss")
+    assert 1000 * 2.5 == trials[1].info.end_time - trials[1].info.start_time
+    there = client(uri)
+    assert {"report.html", "run.json"} == {file.path for file in there.list_artifacts(parent.info.run_id)}
+    record = there.download_artifacts(parent.info.run_id, "run.json", str(tmp_path))
+    assert tracked().record == json.loads(Path(record).read_text())
 
 
 def test_a_search_that_goes_on_goes_on_in_its_runs_and_logs_nothing_twice(database: str):
@@ -167,22 +167,20 @@ def test_artefacts_of_a_database_lie_beside_it_and_nothing_in_the_working_folder
 
 
 def test_a_server_that_dies_is_warned_of_once_and_what_it_missed_comes_with_the_same_command(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.WARNING, "spark_nas")
-    with serving(tmp_path) as (uri, process), Mlflow("nas", uri).build(tracked()) as tracker:
-        process.kill()
-        process.wait()
+    with Mlflow("dying", server.uri()).build(tracked()) as tracker:
+        server.kill()
         for one in RESULTS:
             tracker.on_result(one)
     first, last = (record.getMessage() for record in caplog.records if record.name.startswith("spark_nas"))
     assert "goes on without waiting" in first
     assert last.startswith("MLflow: 4 results are not shown there")
     caplog.clear()
-    with serving(tmp_path) as (uri, _):
-        with Mlflow("nas", uri).build(tracked()) as tracker:
-            for one in RESULTS:
-                tracker.on_result(one)
-        _, trials = runs(uri, "nas")
-        assert [(1, 1.0), (2, 0.5), (3, 1 / 3)] == curve(uri, trials[0], "loss")
+    with Mlflow("dying", server.uri()).build(tracked()) as tracker:
+        for one in RESULTS:
+            tracker.on_result(one)
+    _, trials = runs(server.uri(), "dying")
+    assert [(1, 1.0), (2, 0.5), (3, 1 / 3)] == curve(server.uri(), trials[0], "loss")
     assert [] == [record for record in caplog.records if record.name.startswith("spark_nas")]

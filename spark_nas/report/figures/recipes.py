@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from plotly.colors import sample_colorscale, sequential  # type: ignore[import-untyped]
@@ -145,20 +145,21 @@ def _titles(axes: Sequence[Dimension], room: float) -> _Titles:
 
 
 def _furniture(figure: go.Figure, axes: Sequence[Dimension], titles: _Titles) -> None:
+    """The axes, their names and their ticks, set at once: plotly copies all that are there for each that is added."""
     tilted = {"textangle": titles.angle, "xanchor": "left", "xshift": -4} if titles.angle else {}
+    lines: list[dict[str, Any]] = []
+    words_at: list[dict[str, Any]] = []
     for place, (entry, name) in enumerate(zip(axes, titles.words, strict=True)):
-        figure.add_shape(type="line", x0=place, x1=place, y0=0, y1=1, line={"color": INK, "width": 1.2})
-        figure.add_annotation(
-            x=place, y=1.03, text=f"<b>{text(name)}</b>", showarrow=False, yanchor="bottom", font={"size": 12},
-            hovertext=text(entry.name), **tilted,
-        )  # fmt: skip
-        ticks = [*entry.ticks, *([(OFF, entry.off)] if entry.has_off else [])]
-        for spot, words in ticks:
-            short = _cut(words, titles.room / 8)
-            figure.add_annotation(
-                x=place, y=spot, text=text(short), showarrow=False, xanchor="left", xshift=4, borderpad=1,
-                font={"size": 11, "color": INK if spot >= 0 else FAINT}, bgcolor="rgba(255,255,255,0.78)",
-            )  # fmt: skip
+        line = {"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1, "line": {"color": INK, "width": 1.2}}
+        lines.append(line)
+        above = {"yanchor": "bottom", "font": {"size": 12}, "hovertext": text(entry.name), **tilted}
+        words_at.append({"x": place, "y": 1.03, "text": f"<b>{text(name)}</b>", "showarrow": False, **above})
+        for spot, words in [*entry.ticks, *([(OFF, entry.off)] if entry.has_off else [])]:
+            font = {"size": 11, "color": INK if spot >= 0 else FAINT}
+            beside = {"xanchor": "left", "xshift": 4, "borderpad": 1, "bgcolor": "rgba(255,255,255,0.78)"}
+            short = text(_cut(words, titles.room / 8))
+            words_at.append({"x": place, "y": spot, "text": short, "showarrow": False, "font": font, **beside})
+    figure.update_layout(shapes=[*figure.layout.shapes, *lines], annotations=[*figure.layout.annotations, *words_at])
 
 
 def _cut(words: str, most: float) -> str:
