@@ -198,7 +198,7 @@ TRAINING = {"name": "training"}
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"recipe": {"learning_rte": 0.1}}, "recipe.learning_rte: 'learning_rte': neither the space nor the training"),
+        ({"recipe": {"learning_rte": 0.1}}, "recipe.learning_rte: 0.1: neither the space nor the training"),
         ({"recipe": {"batch_size": {"float": [0.1, 0.9]}}}, "recipe.batch_size: 0."),
         ({"recipe": {"learning_rate": {"float": [-2, -1]}}}, "recipe.learning_rate: -1."),
         ({"recipe": {"optimizer": "sdg"}}, "recipe.optimizer: 'sdg': must be one of sgd, adam, adamw, rmsprop"),

@@ -88,9 +88,9 @@ def write_shards(
 ) -> str:
     """Write a data set; returns a line that says what is there now. Raises DataError, OptionError, OutputError.
 
-    `source`: what the command takes, `text` and its files too. `seed`: of splits and shuffling; a text, which is cut in
-    its own order, takes none. `spark`: the session that writes, which is left open; None takes the one that is there,
-    or makes one (on `master`) and stops it. `on_step`: is told, in words, what begins.
+    `source`: what the command takes, `text` and its files too. `seed`: a text, which is cut in its own order, has none.
+    `spark`: the session that writes, which is left open; None takes the one that is there, or makes one (on `master`)
+    and stops it. `on_step`: is told, in words, what begins.
     """
     folder = open_folder(output)
     if if_missing and folder.sizes([FILE_NAME]) != [None]:
@@ -100,15 +100,13 @@ def write_shards(
     check_output(folder, overwrite)
     options: dict[str, Any] = {"valid_fraction": valid_fraction, "test_fraction": test_fraction, "name": name}
     on_step(f"reading {' '.join(source)}")
-
-    def written(planned: Planned[D]) -> D:
-        return _written(planned, folder, spark, making, on_step)
-
+    where = (folder, spark, making, on_step)
     # All that may be wrong with the source and the options is found before Spark starts.
     if isinstance(opened, Text):
-        return _said_of_text(written(plan_text(opened, shards=shards, vocabulary=vocabulary, **options)), folder)
+        text = plan_text(opened, shards=shards, vocabulary=vocabulary, **options)
+        return _said_of_text(_written(text, *where), folder)
     examples = plan_examples(opened, shards=shards, seed=SEED if seed is None else seed, **options)
-    return _said_of_examples(written(examples), folder)
+    return _said_of_examples(_written(examples, *where), folder)
 
 
 def _written(

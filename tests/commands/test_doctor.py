@@ -157,6 +157,7 @@ def test_an_executor_with_other_packages_is_wrong_and_each_difference_named():
 
 
 @pytest.mark.spark
+@pytest.mark.one_spark
 def test_the_executors_of_the_session_that_is_there_are_looked_at(spark: SparkSession, tmp_path: Path):
     (tmp_path / "file").write_text("no folder")
     good = list(cluster(None, [LocalFiles(tmp_path)]))

@@ -122,6 +122,7 @@ def test_no_search_begins_where_nothing_can_be_committed_once(tmp_path: Path, co
 
 @pytest.mark.slow
 @pytest.mark.spark
+@pytest.mark.one_spark
 def test_the_winner_is_retrained_in_the_store(s3: S3, digits: Path, tmp_path: Path, command: Command):
     (tmp_path / "small.yaml").write_text(f"""\
 space: {{name: mlp, max_layers: 1, max_units: 32}}

@@ -113,6 +113,7 @@ def test_no_metadata_file_is_written(digits_folder: Path) -> None:
     assert [] == [path.name for path in digits_folder.rglob("*") if path.name.startswith(("_", "."))]
 
 
+@pytest.mark.one_spark
 def test_the_fingerprint_follows_the_content_and_the_seed_alone(spark: SparkSession, tmp_path: Path) -> None:
     source = open_source(str(npz(tmp_path)))
     fingerprints = [

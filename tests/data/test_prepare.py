@@ -60,6 +60,7 @@ def test_nothing_but_shards_and_descriptor_is_left(digits_folder: Path):
     )
 
 
+@pytest.mark.one_spark
 def test_content_and_fingerprint_do_not_depend_on_the_number_of_shards(
     spark: SparkSession, digits_folder: Path, tmp_path: Path
 ):
@@ -73,10 +74,12 @@ def test_content_and_fingerprint_do_not_depend_on_the_number_of_shards(
         assert ours.equals(theirs)
 
 
+@pytest.mark.one_spark
 def test_another_seed_is_another_fingerprint(spark: SparkSession, digits_folder: Path, tmp_path: Path):
     assert prepare(spark, Digits(), tmp_path / "d", shards=1, seed=2).fingerprint != load_any(digits_folder).fingerprint
 
 
+@pytest.mark.one_spark
 def test_a_data_set_is_replaced_only_when_told_to(spark: SparkSession, tmp_path: Path):
     source = InMemory(make_raw(60))
     prepare(spark, source, tmp_path / "d", shards=3)
@@ -86,6 +89,7 @@ def test_a_data_set_is_replaced_only_when_told_to(spark: SparkSession, tmp_path:
     assert len(list((tmp_path / "d/train").iterdir())) == 1
 
 
+@pytest.mark.one_spark
 def test_an_interrupted_run_is_run_again(spark: SparkSession, digits_folder: Path, tmp_path: Path):
     shutil.copytree(digits_folder, tmp_path / "d")
     (tmp_path / "d/descriptor.json").unlink()

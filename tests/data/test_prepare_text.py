@@ -155,6 +155,7 @@ def test_what_spark_has_written_is_the_text_token_by_token(
 
 
 @pytest.mark.spark
+@pytest.mark.one_spark
 def test_the_fingerprint_of_a_text_follows_its_tokens_alone(spark: SparkSession, tmp_path: Path) -> None:
     text = written(tmp_path / "a.txt", "to be or not to be\n" * 30)
     first = prepare_text(spark, text, tmp_path / "d", shards=1)
@@ -169,6 +170,7 @@ def test_the_fingerprint_of_a_text_follows_its_tokens_alone(spark: SparkSession,
 
 
 @pytest.mark.spark
+@pytest.mark.one_spark
 def test_penn_treebank_has_its_published_counts(
     spark: SparkSession, shared_data: Callable[[str], Path], tmp_path: Path
 ) -> None:

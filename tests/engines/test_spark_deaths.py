@@ -81,6 +81,7 @@ def test_a_job_that_died_goes_on_from_what_it_kept_and_one_that_hangs_is_a_faile
     assert store.kept(job(1, "dies at 2").key) is None
 
 
+@pytest.mark.one_spark
 def test_more_killers_than_anybody_counts_cost_a_slow_innocent_no_attempt(spark: SparkSession, tmp_path: Path) -> None:
     """Here Spark gives a task up at its first death: the slow job is never done before the last killer has died."""
     engine = SparkRounds().build(Probe(), CommittedJobs(LocalFiles(tmp_path)), spark)

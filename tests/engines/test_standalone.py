@@ -13,7 +13,7 @@ from spark_nas.search.records import Result
 from spark_nas.search.wire import result_from_json
 from tests.cluster import Cluster, spark_environment
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.one_spark, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

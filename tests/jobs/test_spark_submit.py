@@ -137,6 +137,7 @@ def test_a_fake_gpu_is_recorded_but_trained_on_the_cpu(searched: list[Result]):
 
 
 @pytest.mark.one_spark
+@pytest.mark.exhaustive  # its script and its way to the cluster are those of `search`
 def test_the_best_trial_is_retrained_there(deployment: Deployment, on_cluster: list[str], run: Run):
     said = deployment.submit(*on_cluster, "jobs/retrain.py", run.files.root, "--epochs", "1")
     ended = said.splitlines()[-1]
@@ -145,7 +146,7 @@ def test_the_best_trial_is_retrained_there(deployment: Deployment, on_cluster: l
 
 
 @pytest.mark.one_spark
-@pytest.mark.parametrize("command", ["plan", "report"])
+@pytest.mark.parametrize("command", ["plan", "report", "retrain"])
 def test_a_submitted_job_takes_the_arguments_of_its_command(
     deployment: Deployment, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

@@ -19,7 +19,7 @@ from spark_nas.driver import replay
 from tests.cluster import Cluster, spark_environment
 from tests.studies.searches import LOCAL, ROUNDS, RUN_ID, arguments, cut, rows_of, search, table, write_experiment
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.spark, pytest.mark.one_spark, pytest.mark.slow, pytest.mark.timeout(900)]
 
 JOBS = 22
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -86,7 +86,6 @@ def test_spark_rounds_give_the_table_of_the_local_engine(cell: Path, tmp_path: P
     assert table(cell.parent / "local") == search(cell, tmp_path, ROUNDS)
 
 
-@pytest.mark.one_spark
 @pytest.mark.parametrize("executors", EXECUTORS)
 def test_any_number_of_executors_gives_the_table_of_the_local_engine(
     cell: Path, on_clusters: dict[int, Path], executors: int
@@ -96,7 +95,6 @@ def test_any_number_of_executors_gives_the_table_of_the_local_engine(
     assert table(cell.parent / "local") == table(output)
 
 
-@pytest.mark.one_spark
 @pytest.mark.parametrize("keep_commits", [True, False], ids=["commits-kept", "commits-lost"])
 def test_a_search_resumed_from_any_prefix_of_its_log_gives_the_same_table(
     mlp: Path, tmp_path: Path, keep_commits: bool
@@ -107,7 +105,6 @@ def test_a_search_resumed_from_any_prefix_of_its_log_gives_the_same_table(
         assert table(whole) == search(mlp, tmp_path / str(rows), LOCAL), f"cut after {rows} rows"
 
 
-@pytest.mark.one_spark
 @pytest.mark.parametrize("rows", [5, 12, 18])
 def test_a_search_begun_locally_and_resumed_on_spark_gives_the_same_table(cell: Path, tmp_path: Path, rows: int):
     whole = cell.parent / "local"
@@ -115,7 +112,6 @@ def test_a_search_begun_locally_and_resumed_on_spark_gives_the_same_table(cell: 
     assert table(whole) == search(cell, tmp_path, ROUNDS)
 
 
-@pytest.mark.one_spark
 @pytest.mark.parametrize("rows", [7, 13])
 def test_a_search_on_executors_resumed_locally_gives_the_same_table(
     on_clusters: dict[int, Path], cell: Path, tmp_path: Path, rows: int
