@@ -155,7 +155,7 @@ def test_on_s3_behind_a_network_that_fails(
     prefix = s3.prefix()
     for file in digits.rglob("*.*"):
         open_files(prefix).write(f"digits/{file.relative_to(digits)}", file.read_bytes())
-    plan = Plan(0.1, seed=SEED * 1000 + number, delay=0.5)
+    plan = Plan(0.1, seed=SEED * 1000 + number, delay=2.0)
     with faulty_proxy(s3.endpoint, plan) as url:
         storage = {"endpoint": url, "region": "us-east-1"}
         run = run_of("s3", scheduler, number)
