@@ -119,7 +119,7 @@ class Launcher:
         self._pulse = time.monotonic() + _PULSE_SECONDS
 
     def close(self) -> None:
-        """Cancel what flies and end the threads, in some seconds, whatever Spark does. Idempotent."""
+        """Cancel what flies and end the threads, in ten seconds at the most, whatever Spark does. Idempotent."""
         if self._closed:
             return
         self._closed = True

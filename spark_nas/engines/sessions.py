@@ -113,7 +113,7 @@ class Sessions:
     def close(self) -> None:
         """Wait a little for sessions that end in order, cancel the others, end the threads. Idempotent.
 
-        Takes some seconds at the most, whatever Spark does: threads that it keeps do not keep the process from ending.
+        Takes 15 s at the most, whatever Spark does: threads that it keeps do not keep the process from ending.
         """
         self._closing = True
         for _ in self._threads:

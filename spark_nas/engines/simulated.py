@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Protocol, runtime_checkable
 
-from spark_nas.engines.task import describe
+from spark_nas.engines.task import describe, of_another
 from spark_nas.errors import JobError, OptionError, UsageError
 from spark_nas.search.protocols import Evaluator, JobStore
 from spark_nas.search.records import CurvePoint, Job, JobKey, Result
@@ -184,8 +184,10 @@ class SimulatedEngine:
 
     def _finish(self, event: _Event) -> Result:
         stored = self._store.committed(event.job.key)
-        if stored is not None:
+        if stored is not None and stored.job == event.job:
             return stored
+        if stored is not None:
+            return self._stamp(Result(event.job, "failed", error=describe(of_another(stored))), event)
         workspace = _Workspace(event.job, self._store)
         try:
             outcome = self._evaluator.evaluate(event.job, workspace)

@@ -211,8 +211,13 @@ def _verdict(error: BaseException, expendable: bool) -> tuple[Status, None, str]
 def _committed(store: JobStore, job: Job) -> Result | None:
     stored = _reach(store.committed, job.key)
     if stored is not None and stored.job != job:
-        raise JobError(f"the store holds another experiment's job {tuple(job.key)}: {stored.job}")
+        raise of_another(stored)
     return stored
+
+
+def of_another(stored: Result) -> JobError:
+    """What is wrong with a commit that bears a job's name and is not that job's."""
+    return JobError(f"the store holds another experiment's job {tuple(stored.job.key)}: {stored.job}")
 
 
 def describe(error: BaseException) -> str:

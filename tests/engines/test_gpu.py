@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 
 from spark_nas.engines.gpu import Place, available_cores, cuda_name, place_of_task, see_own_gpu
+from spark_nas.engines.spark_distributed import with_environment_of_its_own
 from spark_nas.errors import JobError
 
 
@@ -66,3 +69,27 @@ def test_what_a_barrier_task_starts_sees_the_gpu_of_the_task_alone(
     monkeypatch.setattr("os.environ", environ)
     see_own_gpu()
     assert seen == environ.get("CUDA_VISIBLE_DEVICES")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_task_of_a_supernet_leaves_its_worker_the_environment_it_had(monkeypatch: pytest.MonkeyPatch, fails: bool):
+    """Other jobs run in that worker afterwards, and would see one GPU only."""
+    granted = SimpleNamespace(resources=lambda: {"gpu": SimpleNamespace(addresses=["1"])})
+    monkeypatch.setattr("pyspark.BarrierTaskContext.get", lambda: granted)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    before = dict(os.environ)
+
+    def task(rows: Iterator[str]) -> Iterator[str]:
+        os.environ["RANK"] = "0"
+        yield from rows
+        yield os.environ["CUDA_VISIBLE_DEVICES"]
+        if fails:
+            raise JobError("x")
+
+    seen = list[str]()
+    try:
+        seen += iter(with_environment_of_its_own(task)(iter(["row"])))
+    except JobError:
+        assert fails
+    assert before == dict(os.environ)
+    assert fails or ["row", "1"] == seen

@@ -193,6 +193,18 @@ def test_a_committed_job_returns_its_result_without_evaluation():
     assert [result] == again.wait()
 
 
+def test_a_commit_of_another_job_is_not_taken_for_this_one():
+    store = MemoryStore()
+    first = Simulated(workers=1).build(Echo(), store)
+    first.submit([job(0, 4)])
+    first.wait()
+    again = Simulated(workers=1).build(Echo(), store)
+    again.submit([other := job(0, 5)])
+    [result] = again.wait()
+    assert (other, "failed") == (result.job, result.status)
+    assert "JobError: the store holds another experiment's job (0, 0)" in str(result.error)
+
+
 def test_closing_forgets_what_is_in_flight_and_frees_the_workers():
     engine = Simulated(workers=2).build(Echo())
     engine.submit([job(i, 5) for i in range(5)])
