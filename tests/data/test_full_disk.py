@@ -72,6 +72,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive  # a process and a JVM of its own, for what is shown above of the kernel's refusal
 def test_the_command_says_in_one_line_that_a_disk_is_full(small_disk: Path, tmp_path: Path) -> None:
     images = np.random.default_rng(1).integers(0, 256, (600, 3, 32, 32), dtype=np.uint8)
     np.savez(tmp_path / "images.npz", x=images, y=np.arange(600) % 3)

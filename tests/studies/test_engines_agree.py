@@ -105,7 +105,7 @@ def test_a_search_resumed_from_any_prefix_of_its_log_gives_the_same_table(
         assert table(whole) == search(mlp, tmp_path / str(rows), LOCAL), f"cut after {rows} rows"
 
 
-@pytest.mark.parametrize("rows", [5, 12, 18])
+@pytest.mark.parametrize("rows", [12, *(pytest.param(rows, marks=pytest.mark.exhaustive) for rows in (5, 18))])
 def test_a_search_begun_locally_and_resumed_on_spark_gives_the_same_table(cell: Path, tmp_path: Path, rows: int):
     whole = cell.parent / "local"
     cut(whole, tmp_path, rows, keep_commits=False)

@@ -34,8 +34,8 @@ TASKS = [
     ("taskset", "imdb_patch32_IRNN64_relu_last_bs128"),
     ("taskset", "imdb_patch32_VRNN64_relu_avg_bs128"),
     ("lcbench", "189908"),
-    ("lcbench", "7593"),
-    ("lcbench", "167200"),
+    pytest.param("lcbench", "7593", marks=pytest.mark.exhaustive),
+    pytest.param("lcbench", "167200", marks=pytest.mark.exhaustive),
 ]
 WORKERS = 16
 
