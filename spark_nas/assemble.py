@@ -249,7 +249,7 @@ def _check_recipe(
     rng, evaluator = Random(1), experiment.evaluator
     try:
         if hasattr(evaluator, "check_recipe"):
-            evaluator.check_recipe(override or recipes.names, experiment.space.recipe_keys)
+            evaluator.check_recipe(override or recipe_section(experiment), experiment.space.recipe_keys)
         for _ in range(_TRIED):
             recipe = {**recipes.sample(rng), **override}
             experiment.space.check(recipe)
@@ -259,9 +259,7 @@ def _check_recipe(
         name = error.key.removeprefix("recipe.")
         ours = name in override or name in recipes.names
         key = f"{place}.{name}" if ours else _place(experiment, "evaluator", name)
-        given = {**recipe_section(experiment), **override}
-        value = given[name] if ours and error.value == name else error.value  # an unknown key is all that was looked at
-        raise ConfigError(experiment.file, key, value, error.remedy) from error
+        raise ConfigError(experiment.file, key, error.value, error.remedy) from error
 
 
 def _check_resources(experiment: Experiment, evaluator: Evaluator) -> None:

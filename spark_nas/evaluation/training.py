@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -135,14 +135,14 @@ class Training:
         chosen = {name: _as_type_of(name, getattr(self, name), recipe[name]) for name in RECIPE_KEYS & recipe.keys()}
         return dataclasses.replace(self, **chosen)
 
-    def check_recipe(self, names: Iterable[str], space_keys: Collection[str]) -> None:
+    def check_recipe(self, recipe: Mapping[str, object], space_keys: Collection[str]) -> None:
         """Raise OptionError for a recipe key that neither the space nor the training knows, naming the nearest."""
         known = sorted({*RECIPE_KEYS, *space_keys})
-        for name in names:
+        for name, value in recipe.items():
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
                 remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                raise OptionError(f"recipe.{name}", name, f"neither the space nor the training has it: {remedy}")
+                raise OptionError(f"recipe.{name}", value, f"neither the space nor the training has it: {remedy}")
 
     def build(self, space: SearchSpace, dataset: Dataset | None, max_resource: int) -> TrainingEvaluator:
         """The evaluator of a search: trains on `train`, judges on `valid`, never sees `test`."""

@@ -31,5 +31,5 @@ def test_a_search_that_ends_has_an_idle_tail():
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [name for name in METHODS if "one bracket" not in name])
 def test_fully_trained_configurations_grow_with_the_workers(method: str):
-    few, many = simulated(method, 10)["full"], simulated(method, 40)["full"]
+    few, many = simulated(method, 25)["full"], simulated(method, 100)["full"]
     assert many == pytest.approx(4 * few, rel=0.2)

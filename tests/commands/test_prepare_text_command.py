@@ -54,8 +54,13 @@ def test_a_text_is_prepared_once_and_the_command_says_what_it_is(
     files = [write(tmp_path / f"{split}.txt") for split in ("train", "valid", "test")]
     other = ["--output", str(tmp_path / "out"), "--overwrite", "--level", "character", "--name", "three"]
     prepared = command("prepare-data", "text", *files, *other)
-    said = [f"three: train 380, valid 380, test 380 characters, 9 different, in {tmp_path}/out"]
-    assert (0, said) == (prepared.code, prepared.out.splitlines()[-1:])
+    said = [
+        f"prepare-data: reading text {' '.join(files)}",
+        "prepare-data: opening a Spark session",
+        f"prepare-data: writing 12 rows in 12 shards to {tmp_path}/out",
+        f"three: train 380, valid 380, test 380 characters, 9 different, in {tmp_path}/out",
+    ]
+    assert (0, said) == (prepared.code, prepared.out.splitlines())
     assert "three" == load_any(tmp_path / "out").name
 
 

@@ -88,8 +88,12 @@ def run(deployment: Deployment, on_cluster: list[str]) -> Run:
     folder = deployment.folder
     prepare = ["jobs/prepare_data.py", "digits", "--output", ".data/digits", "--test-fraction", "0.8"]
     said = deployment.submit(*on_cluster, *prepare)
-    written = f"digits: train 179, valid 180, test 1,438 examples of 1x8x8, 10 classes, in {folder}/.data/digits"
-    assert written == said.splitlines()[-1]
+    assert said.splitlines() == [
+        "prepare-data: reading digits",
+        "prepare-data: opening a Spark session",
+        f"prepare-data: writing 1,797 rows in 12 shards to {folder}/.data/digits",
+        f"digits: train 179, valid 180, test 1,438 examples of 1x8x8, 10 classes, in {folder}/.data/digits",
+    ]
     # A rate that diverges: a traceback tells which files an executor ran, and where they lay.
     rates = "recipe.learning_rate={choice: [0.1, 1e30]}"
     search = ["jobs/search.py", "conf/asha.yaml", "--output", str(folder / "runs"), "--run-id", "asha"]

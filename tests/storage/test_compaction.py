@@ -109,11 +109,10 @@ def test_on_s3_it_loses_and_doubles_nothing_either(small_parts: Path, s3: S3) ->
             files.write(f"results/{path.name}", path.read_bytes())
         return files
 
-    whole = upload()
+    whole = Watched(upload())
     compact(whole)
-    assert whole.list("results") == MERGED
-    published = 1 + FAN + 1  # a listing, so many reads, and the merged part
-    for operation in (published, published + FAN // 2):
+    assert whole.files.list("results") == MERGED
+    for operation in range(FAN, whole.operations, FAN - 3):  # merging, publishing, removing: some of each
         files = upload()
         with pytest.raises(Killed):
             compact(Watched(files, after=at(operation, die)))

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spark_nas.errors import LeaseLost, OutputError
@@ -58,7 +58,6 @@ def test_any_result_survives_its_row(result: Result) -> None:
 
 
 @given(many=st.lists(results(), min_size=1, max_size=6), begin=st.integers(0, 5))
-@settings(max_examples=25)
 def test_rows_of_a_slice_are_those_of_the_results(many: list[Result], begin: int) -> None:
     table = to_table(many, 7, "run", {}).slice(begin)
     again = [result for batch in table.to_batches() for result, _ in Reader({}).results(batch)]

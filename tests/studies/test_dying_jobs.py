@@ -55,7 +55,14 @@ def report(jobs: list[tuple[Files, dict[str, Any]]], folder: Path) -> list[tuple
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("where", "chosen"), [("local", list(DEATHS)), ("s3", list(DEATHS)[2::6])])
+@pytest.mark.parametrize(
+    ("where", "chosen"),
+    [
+        ("local", list(DEATHS)),
+        ("s3", list(DEATHS)[2::6]),
+        pytest.param("s3", list(DEATHS)[2::3], marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_job_killed_anywhere_ends_bitwise_where_an_undisturbed_one_ends(
     where: str, chosen: list[tuple[str, int]], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -120,7 +120,7 @@ def test_a_driver_that_answers_keeps_the_session():
             if message["type"] == "ping":
                 peer.send({"type": "pong"})
 
-    with serving(Answering()) as (server, handler), Client(door(server, silence_seconds=1.0), 7, "host/1") as client:
+    with serving(Answering()) as (server, handler), Client(door(server, silence_seconds=2.0), 7, "host/1") as client:
         for _ in range(2 + 12):  # opened, hello, and pings for three times the silence
             handler.next()
         server.call(lambda: handler.peers[0].send({"type": "jobs", "jobs": [["a", 1]]}))
