@@ -1,7 +1,8 @@
 """`spark-nas compact`: merge the small files of a run's results table; also while the search goes on.
 
-What killed attempts have left of checkpoints is removed too, unless a driver holds the run: then it may be in the
-making. Where a job has no commit, only temporary files an hour old are: a worker may have outlived its driver.
+What killed processes have left of checkpoints and of half-written files is removed too, unless a driver holds the run:
+then it may be in the making. Where no commit says that a file is nobody's, only temporary ones an hour old are removed:
+a worker may have outlived its driver.
 """
 
 from __future__ import annotations
@@ -38,5 +39,5 @@ def execute(arguments: argparse.Namespace) -> int:
     if lease is not None and not lease.expired(datetime.now(UTC)):
         print(f"{files.root}/checkpoints: left alone, {lease.holder} works here")
     elif swept := sweep_all(files):
-        print(f"{files.root}/checkpoints: {swept:,} files of killed attempts removed")
+        print(f"{files.root}: {swept:,} files that killed processes left removed")
     return 0

@@ -118,11 +118,17 @@ class Launcher:
             raise
         self._pulse = time.monotonic() + _PULSE_SECONDS
 
-    def close(self) -> None:
-        """Cancel what flies and end the threads, in ten seconds at the most, whatever Spark does. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+    def close(self) -> bool:
+        """Cancel what flies and end the threads, in ten seconds at the most, whatever Spark does. Idempotent.
+
+        Returns whether all have ended; Spark has stopped answering where they have not.
+        """
+        if not self._closed:
+            self._closed = True
+            self._end()
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _end(self) -> None:
         while True:
             try:
                 self._flights.get_nowait()

@@ -123,10 +123,10 @@ class PullingEngine:
         self._closed = True
         self._flying = 0
         self._server.call(self._dispatcher.finish)
-        self._sessions.close()
+        answers = self._sessions.close()
         self._server.close()
         if self._spark.ours:
-            stop_session(self._spark.session)
+            stop_session(self._spark.session, answers=answers)
 
     def launch(self, number: int) -> None:
         """`dispatch.Fleet`, for the dispatcher."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _ANSWER_SECONDS = 60.0
 _STOP_SECONDS = 10.0
+_STOP_SILENT_SECONDS = 1.0
 _POLL_SECONDS = 0.2
 _SETTLED_SECONDS = 3.0
 
@@ -118,10 +119,13 @@ def open_session(
     return Session(master, conf=conf or {}).open(app_name)[0]
 
 
-def stop_session(session: SparkSession, seconds: float = _STOP_SECONDS) -> None:
-    """Stop it, but wait no longer than `seconds`: a Spark that hangs or is gone must not hold up its driver's end."""
+def stop_session(session: SparkSession, *, answers: bool = True) -> None:
+    """Stop it, but wait no longer than 10 s: a Spark that hangs or is gone must not hold up its driver's end.
+
+    `answers`: false where it has kept somebody waiting in vain already, which is reason enough to wait but one second.
+    """
     try:
-        bounded(session.stop, seconds)
+        bounded(session.stop, _STOP_SECONDS if answers else _STOP_SILENT_SECONDS)
     except Exception:
         if is_connect(session):
             with contextlib.suppress(Exception):

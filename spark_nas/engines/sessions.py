@@ -110,10 +110,11 @@ class Sessions:
         """Have a session's Spark job cancelled, and so its Python worker. Waits for nothing: Spark may hang."""
         self._orders.put(number)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Wait a little for sessions that end in order, cancel the others, end the threads. Idempotent.
 
-        Takes 15 s at the most, whatever Spark does: threads that it keeps do not keep the process from ending.
+        Takes 15 s at the most, whatever Spark does: threads that it keeps do not keep the process from ending. Returns
+        whether all have ended; Spark has stopped answering where they have not.
         """
         self._closing = True
         for _ in self._threads:
@@ -125,6 +126,7 @@ class Sessions:
                 for number in list(self._running):
                     self.cancel(number)
         self._orders.put(None)
+        return not alive
 
     def _carry_out(self) -> None:
         while (number := self._orders.get()) is not None:

@@ -211,9 +211,9 @@ class BatchingEngine:
         """Cancel what runs, give the slots back; stop Spark if it was started here."""
         self._pending.clear()
         self._flying = 0
-        self._launcher.close()
+        answers = self._launcher.close()
         if self._ours:
-            stop_session(self._session)
+            stop_session(self._session, answers=answers)
 
     @property
     def _flights(self) -> int:

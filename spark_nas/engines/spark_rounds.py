@@ -113,6 +113,6 @@ class SparkRoundsEngine:
     def close(self) -> None:
         """Cancel what runs; stop Spark if it was started here. Takes some seconds at the most, whatever Spark does."""
         self._flying = 0
-        self._launcher.close()
+        answers = self._launcher.close()
         if self._ours:
-            stop_session(self._session)
+            stop_session(self._session, answers=answers)

@@ -17,6 +17,8 @@ from spark_nas.spaces.dimensions import RecipeValue, nearest
 from spark_nas.spaces.graph import Graph, Node, chain
 from spark_nas.spaces.settings import fraction, whole_number
 
+MOST_LAYERS = 100
+"""Nobody trains as deep a network without skip connections; a slip of the pen would make a recipe without end."""
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "elu", "gelu")
 
 
@@ -41,7 +43,8 @@ class Mlp:
     """Most nodes of a hidden layer; searched on a log scale."""
 
     def __post_init__(self) -> None:
-        for key in ("max_layers", "min_units", "max_units"):
+        whole_number({}, "max_layers", self.max_layers, most=MOST_LAYERS)
+        for key in ("min_units", "max_units"):
             whole_number({}, key, getattr(self, key))
         if self.max_units <= self.min_units:
             raise OptionError("max_units", self.max_units, f"must be above min_units ({self.min_units})")
@@ -75,7 +78,7 @@ class Mlp:
 
     def hidden_units(self, recipe: Mapping[str, RecipeValue]) -> tuple[int, ...]:
         """Nodes of each hidden layer: `units_I`, else `units`, else `min_units`. `layers: 0` is a linear model."""
-        layers = whole_number(recipe, "layers", 1, least=0)
+        layers = whole_number(recipe, "layers", 1, least=0, most=MOST_LAYERS)
         units = whole_number(recipe, "units", self.min_units)
         return tuple(whole_number(recipe, f"units_{layer}", units) for layer in range(1, layers + 1))
 

@@ -8,11 +8,17 @@ from spark_nas.errors import OptionError
 from spark_nas.spaces.dimensions import RecipeValue
 
 
-def whole_number(recipe: Mapping[str, RecipeValue], key: str, default: int, *, least: int = 1) -> int:
-    """`recipe[key]`, or `default` where the recipe is silent. Raises OptionError below `least` or for no integer."""
+def whole_number(
+    recipe: Mapping[str, RecipeValue], key: str, default: int, *, least: int = 1, most: int | None = None
+) -> int:
+    """`recipe[key]`, or `default` where the recipe is silent.
+
+    Raises OptionError for no integer, below `least` or above `most`.
+    """
     value = recipe.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise OptionError(key, value, f"use a whole number of at least {least}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        limit = "" if most is None else f" and at most {most}"
+        raise OptionError(key, value, f"use a whole number of at least {least}{limit}")
     return value
 
 

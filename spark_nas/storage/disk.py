@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ _PASSING = (
 )
 _CODES = frozenset(getattr(errno, name) for name in _PASSING if hasattr(errno, name))
 """A disk, its server or this machine fails. A full disk is none of them: whoever owns it has to make room."""
+_NAME = re.compile(r"\..+\.[0-9a-f]{32}")
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
@@ -67,6 +69,11 @@ class Temporary:
 def prefix_of(path: Path, kind: str) -> str:
     """How the names of a file's temporaries begin."""
     return f".{path.name}.{kind}"
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether it is named like a `Temporary`; other hidden files are somebody else's, such as a file server's own."""
+    return _NAME.fullmatch(path.name) is not None
 
 
 def sync_folder(folder: Path) -> None:

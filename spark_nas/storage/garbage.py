@@ -19,8 +19,10 @@ from typing import NamedTuple
 
 from spark_nas.errors import JobError
 from spark_nas.search.records import JobKey, Result, incumbent
+from spark_nas.storage.disk import is_temporary
 from spark_nas.storage.files import Files, LocalFiles
 from spark_nas.storage.jobs import CHECKPOINTS, COMMIT, folder_of, read_commit
+from spark_nas.storage.parts import FOLDER as RESULTS
 
 _LEAST = 20
 _SHARE = 4
@@ -136,10 +138,13 @@ def sweep(files: Files, key: JobKey, *, keep_checkpoint: bool) -> int:
 def sweep_all(files: Files) -> int:
     """Sweep every job's folder of a run that no driver holds, keeping all commits and their checkpoints.
 
-    Returns how many files were deleted. What is not committed, or cannot be read, stays, save for temporary files that
-    are an hour old: a worker may outlive its driver, and a lease be misjudged.
+    What killed writers have begun goes from the run's own folder and that of its results, too. Returns how many files
+    were deleted. What is not committed, or cannot be read, stays, save for temporary files that are an hour old: a
+    worker may outlive its driver, and a lease be misjudged.
     """
     deleted = 0
+    if isinstance(files, LocalFiles):
+        deleted += sum(_sweep_temporary(files, folder, _OF_A_KILLED_WRITER) for folder in ("", RESULTS))
     for trial in filter(str.isdecimal, files.folders(CHECKPOINTS)):
         for rung in filter(str.isdecimal, files.folders(f"{CHECKPOINTS}/{trial}")):
             with contextlib.suppress(JobError):
@@ -150,7 +155,7 @@ def sweep_all(files: Files) -> int:
 def _sweep_temporary(files: LocalFiles, folder: str, youngest: float) -> int:
     """What writers that were killed have begun, which `list` does not show; only what is so many seconds old."""
     deleted, now = 0, time.time()
-    for path in (Path(files.root) / folder).glob(".*"):
+    for path in filter(is_temporary, (Path(files.root) / folder).glob(".*")):
         with contextlib.suppress(FileNotFoundError):  # a writer is done with it
             if path.is_file() and now - path.stat().st_mtime >= youngest:
                 path.unlink()

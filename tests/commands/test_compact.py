@@ -57,8 +57,8 @@ def test_a_compacted_run_is_continued_as_if_nothing_had_been(scattered: Path, tm
 
 def test_what_killed_attempts_have_left_is_removed_unless_a_driver_holds_the_run(scattered: Path, command: Command):
     commit = next((scattered / "checkpoints").rglob("commit.json"))
-    left = [commit.with_name(name) for name in ("recovery.pt", ".commit.json.0123")]
-    of_a_worker = scattered / "checkpoints/000099/0/.commit.json.4567"  # which its driver has not outlived
+    left = [commit.with_name(name) for name in ("recovery.pt", f".commit.json.new.{'0123' * 8}")]
+    of_a_worker = scattered / f"checkpoints/000099/0/.commit.json.new.{'4567' * 8}"  # which its driver has not outlived
     of_a_worker.parent.mkdir(parents=True)
     for path in (*left, of_a_worker):
         path.touch()
@@ -67,7 +67,7 @@ def test_what_killed_attempts_have_left_is_removed_unless_a_driver_holds_the_run
     assert answer.out.splitlines()[1].startswith(f"{scattered}/checkpoints: left alone, process ")
     assert all(path.exists() for path in left)
     answer = command("compact", scattered)
-    assert answer.out.splitlines()[1] == f"{scattered}/checkpoints: 2 files of killed attempts removed"
+    assert answer.out.splitlines()[1] == f"{scattered}: 2 files that killed processes left removed"
     assert not any(path.exists() for path in left)
     assert (commit.exists(), of_a_worker.exists()) == (True, True)
 

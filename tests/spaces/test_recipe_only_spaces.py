@@ -68,8 +68,10 @@ def test_the_wide_resnet_is_drawn_block_by_block():
         (lambda: WideResNet().blocks({"depth": 12}), "depth"),
         (lambda: Mlp(max_layers=0), "max_layers"),
         (lambda: Mlp(min_units=64, max_units=64), "max_units"),
+        (lambda: Mlp(max_layers=101), "max_layers"),
         (lambda: Mlp().activation({"activation": "rleu"}), "activation"),
         (lambda: Mlp().hidden_units({"layers": -1}), "layers"),
+        (lambda: Mlp().hidden_units({"layers": 101}), "layers"),
         (lambda: Mlp().hidden_units({"layers": 1, "units_1": 2.5}), "units_1"),
     ],
 )

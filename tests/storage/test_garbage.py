@@ -42,7 +42,7 @@ def test_a_sweep_leaves_the_commit_and_the_checkpoint_it_names(tmp_path: Path) -
     before = names(tmp_path)
     for name in ("recovery.pt", "0123456789abcdef0123456789abcdef.pt"):
         files.write(f"{FOLDER}/{name}", b"of an attempt that was killed")
-    (tmp_path / FOLDER / ".commit.json.5f2c").write_bytes(b"begun")
+    (tmp_path / FOLDER / f".commit.json.new.{'5f2c' * 8}").write_bytes(b"begun")
     assert sweep(files, KEY, keep_checkpoint=True) == 3
     assert (names(tmp_path), store.checkpoint(KEY)) == (before, b"weights")
 
