@@ -13,7 +13,8 @@ from rich.console import Console
 from spark_nas.commands.machine import PACKAGES, Finding, machine
 from spark_nas.commands.status import print_table
 from spark_nas.commands.store import add_store_argument, store_options, store_section
-from spark_nas.engines.session import Session, is_connect, slots_of
+from spark_nas.engines.executors import slots_of
+from spark_nas.engines.session import Session, is_connect
 from spark_nas.engines.survey import Worker, installed, survey
 from spark_nas.errors import SparkNasError
 from spark_nas.object_store import StorageOptions

@@ -12,8 +12,7 @@ import contextlib
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +23,6 @@ from spark_nas.engines.bounded import bounded
 from spark_nas.engines.profiles import (
     TaskProfile,
     check_resources,
-    map_arguments,
     refuse_gpus_in_local,
     resource_profile,
 )
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 _ANSWER_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _STOP_SILENT_SECONDS = 1.0
-_POLL_SECONDS = 0.2
-_SETTLED_SECONDS = 3.0
 
 _OURS = {
     "spark.scheduler.mode": "FAIR",  # single-task jobs of different slots run side by side
@@ -162,13 +158,13 @@ def check(session: SparkSession, profile: TaskProfile | None = None) -> None:
     """Refuse a session in which jobs would hang, train twice, or share GPUs unasked. Raises ClusterError."""
     if is_connect(session):
         connect.check_answers(session, _ANSWER_SECONDS)
-    master = _setting(session, "spark.master") or ""
+    master = setting_of(session, "spark.master") or ""
     if is_local(master):
         names = ("spark.task.resource.gpu.amount", "spark.task.resource.fpga.amount")
-        refuse_gpus_in_local(master, {name: value for name in names if (value := _setting(session, name))})
-    if (_setting(session, "spark.speculation") or "false").lower() == "true":
+        refuse_gpus_in_local(master, {name: value for name in names if (value := setting_of(session, name))})
+    if (setting_of(session, "spark.speculation") or "false").lower() == "true":
         raise ClusterError("spark.speculation: 'true': start Spark with it set to false, it would train jobs twice")
-    check_resources(partial(_setting, session), profile)
+    check_resources(partial(setting_of, session), profile)
 
 
 def stage_profile(session: SparkSession, profile: TaskProfile | None) -> ResourceProfile | None:
@@ -176,83 +172,9 @@ def stage_profile(session: SparkSession, profile: TaskProfile | None) -> Resourc
     if profile is None:
         return None
     check(session, profile)
-    local = is_local(_setting(session, "spark.master") or "")
-    setting = partial(_setting, session)
+    local = is_local(setting_of(session, "spark.master") or "")
+    setting = partial(setting_of, session)
     return resource_profile(session, profile, setting=setting, local=local, remote=is_connect(session))
-
-
-def slots_of(
-    session: SparkSession, wanted: int | None, wait_seconds: float, profile: ResourceProfile | None = None
-) -> int:
-    """How many tasks run at the same time (executors, cores a task and GPUs considered), or `wanted` if they fit.
-
-    Waits for executors to register: until `wanted` fit, or (None) until their number has settled. Raises
-    ClusterError, naming both numbers, when fewer register than are wanted, or none at all. Spark Connect tells its
-    default parallelism at the most: cores, and not those of executors that are still to come; so it needs a number.
-    """
-    if profile is None:
-        check(session)
-    if is_connect(session):
-        if wanted is None:
-            raise ClusterError(
-                "slots: None: Spark Connect does not tell the size of its cluster: give the number of its executors "
-                "times the tasks that one runs"
-            )
-        connect.check_runs(session, wait_seconds, map_arguments(profile))
-        return wanted
-    if wanted is not None and _grows(session):
-        return wanted  # asking is what makes such a cluster grow
-    local = is_local(_setting(session, "spark.master") or "")
-    count = partial(_concurrent_tasks, session, profile)
-    found = count() if local else _settle(count, wanted, wait_seconds)
-    if found == 0:
-        raise _no_executor(wait_seconds)
-    if wanted is not None and wanted > found:
-        raise ClusterError(f"slots: {wanted}: the cluster runs {found} tasks at the same time; ask for at most {found}")
-    return wanted or found
-
-
-def wait_for_executors(session: SparkSession, wait_seconds: float, profile: ResourceProfile | None = None) -> None:
-    """Until one task can run. Raises ClusterError after `wait_seconds`, where Spark would wait for ever."""
-    if profile is None:
-        check(session)
-    if is_connect(session):
-        connect.check_runs(session, wait_seconds, map_arguments(profile))
-        return
-    if _grows(session):
-        return
-    if _settle(partial(_concurrent_tasks, session, profile), 1, wait_seconds) == 0:
-        raise _no_executor(wait_seconds)
-
-
-def _grows(session: SparkSession) -> bool:
-    return (_setting(session, "spark.dynamicAllocation.enabled") or "false").lower() == "true"
-
-
-def _no_executor(wait_seconds: float) -> ClusterError:
-    return ClusterError(f"no executor can run a task after {wait_seconds:g} s: check the cluster and what is free")
-
-
-def _settle(count: Callable[[], int], wanted: int | None, wait_seconds: float) -> int:
-    """Poll until there are `wanted`, or (None) until there are some and their number has stayed the same."""
-    start = last_change = time.monotonic()
-    found = count()
-    while time.monotonic() - start < wait_seconds:
-        settled = found > 0 and time.monotonic() - last_change > _SETTLED_SECONDS
-        if found >= wanted if wanted is not None else settled:
-            break
-        time.sleep(_POLL_SECONDS)
-        now = count()
-        if now != found:
-            found, last_change = now, time.monotonic()
-    return found
-
-
-def _concurrent_tasks(session: SparkSession, profile: ResourceProfile | None) -> int:
-    # The number Spark itself uses to admit barrier stages: registered executors, task.cpus and task GPUs considered.
-    context = session.sparkContext._jsc.sc()
-    default = context.resourceProfileManager().defaultResourceProfile()
-    return int(context.maxNumConcurrentTasks(default if profile is None else profile._java_resource_profile))
 
 
 def _make(master: str | None, app_name: str, conf: Mapping[str, str]) -> SparkSession:
@@ -291,7 +213,8 @@ def _need_java() -> None:
         raise ClusterError("java: not found: install Java 17 (OpenJDK), or set JAVA_HOME to where it is")
 
 
-def _setting(session: SparkSession, key: str) -> str | None:
+def setting_of(session: SparkSession, key: str) -> str | None:
+    """What a session was started with; None where it, or the server that it is on, says nothing of the key."""
     if is_connect(session):
         try:
             return session.conf.get(key, None)

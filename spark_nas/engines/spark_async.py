@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Literal
 from spark_nas.engines.attempts import Attempts
 from spark_nas.engines.batching import AutoBatch, Lookahead
 from spark_nas.engines.channel.records import Terms
+from spark_nas.engines.executors import slots_of
 from spark_nas.engines.launcher import Launcher
 from spark_nas.engines.limits import Limits
 from spark_nas.engines.pulling import PullingEngine, Spark
-from spark_nas.engines.session import Session, is_connect, slots_of, stage_profile, stop_session
+from spark_nas.engines.session import Session, is_connect, stage_profile, stop_session
 from spark_nas.engines.worker import Assignment, Payload
 from spark_nas.errors import OptionError
 from spark_nas.search.protocols import Engine, Evaluator, JobStore

@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from spark_nas.engines.executors import slots_of
 from spark_nas.engines.flight import Batches
 from spark_nas.engines.launcher import Launcher
 from spark_nas.engines.limits import Limits
-from spark_nas.engines.session import is_connect, slots_of
+from spark_nas.engines.session import is_connect, setting_of
 from spark_nas.engines.spark_rounds import SparkRounds, SparkRoundsEngine
 from spark_nas.engines.worker import Assignment, Payload
 from spark_nas.errors import ClusterError, OptionError
@@ -86,7 +87,7 @@ def check_barrier(session: SparkSession, processes: int, wait_seconds: float) ->
             f"spark.ssl.enabled: 'true': gradients travel between executors unencrypted: set {_IGNORE_SSL} to true "
             "where that network is private, or use spark_rounds"
         )
-    gpus = float(_setting(session, _TASK_GPUS) or 0)
+    gpus = float(setting_of(session, _TASK_GPUS) or 0)
     if gpus not in (0, 1):
         raise ClusterError(f"{_TASK_GPUS}: {gpus:g}: set it to 1: processes that train together have a GPU each")
     try:
@@ -149,8 +150,8 @@ class TogetherLauncher(Launcher):
 
     def __init__(self, session: SparkSession, payload: Payload, store: JobStore | None, *, processes: int) -> None:
         self._processes = processes
-        self._use_gpu = bool(_setting(session, _TASK_GPUS))
-        self._cpus = int(_setting(session, "spark.task.cpus") or 1)
+        self._use_gpu = bool(setting_of(session, _TASK_GPUS))
+        self._cpus = int(setting_of(session, "spark.task.cpus") or 1)
         super().__init__(session, payload, store, threads=1, description=f"spark_nas, {processes} processes")
 
     def _collect(self, board: Batches, careful: bool) -> list[str]:
@@ -232,8 +233,4 @@ def is_supernet(job: Job) -> bool:
 
 
 def _is_true(session: SparkSession, key: str) -> bool:
-    return (_setting(session, key) or "false").lower() == "true"
-
-
-def _setting(session: SparkSession, key: str) -> str | None:
-    return session.sparkContext.getConf().get(key)
+    return (setting_of(session, key) or "false").lower() == "true"

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from spark_nas.engines.attempts import Attempts
+from spark_nas.engines.executors import wait_for_executors
 from spark_nas.engines.launcher import Launcher
 from spark_nas.engines.limits import Limits
-from spark_nas.engines.session import Session, stage_profile, stop_session, wait_for_executors
+from spark_nas.engines.session import Session, stage_profile, stop_session
 from spark_nas.engines.worker import Assignment, Payload
 from spark_nas.errors import OptionError
 from spark_nas.search.protocols import Evaluator, JobStore

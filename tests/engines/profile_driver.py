@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import sys
 
+from spark_nas.engines.executors import slots_of
 from spark_nas.engines.profiles import TaskProfile
-from spark_nas.engines.session import Session, is_connect, slots_of, stage_profile
+from spark_nas.engines.session import Session, is_connect, stage_profile
 from spark_nas.engines.spark_rounds import SparkRounds
 from spark_nas.errors import ClusterError
 from spark_nas.search.protocols import Workspace

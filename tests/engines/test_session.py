@@ -7,15 +7,8 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_nas.engines.session import (
-    Session,
-    _need_java,
-    _settle,
-    existing_session,
-    open_session,
-    slots_of,
-    wait_for_executors,
-)
+from spark_nas.engines.executors import _settle, slots_of, wait_for_executors
+from spark_nas.engines.session import Session, _need_java, existing_session, open_session
 from spark_nas.errors import ClusterError, OptionError
 
 
