@@ -1,15 +1,18 @@
 """`spark-nas COMMAND ...`: parses, runs one command, and turns errors into one line and an exit code.
 
 Exit codes: 0 done (also: already done); 1 the search failed, or a defect of ours (with traceback); 2 bad input, or an
-output that cannot be used; 75 stopped in order before the end, the same command continues; 130 interrupted.
+output that cannot be used; 75 stopped in order before the end, the same command continues; 130 interrupted; 141 nobody
+reads the output any more (`| head`).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from contextlib import redirect_stdout, suppress
+from typing import Any, NoReturn, TextIO, cast
 
 from spark_nas.checking import nearest
 from spark_nas.commands import (
@@ -42,8 +45,64 @@ COMMANDS = {
 }
 
 
+_UNREAD = 141
+"""What a shell says of a process that SIGPIPE ended."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code and never raises a SparkNasError."""
+    if sys.stdout is None:  # closed before we began; print knows that
+        return _run(arguments)
+    output = _Output(sys.stdout)
+    try:
+        with redirect_stdout(cast("TextIO", output)):
+            code = _run(arguments)
+    except BrokenPipeError as error:
+        if error is not output.broken:  # a socket's: a defect like any other
+            raise
+        code = _UNREAD
+    finally:
+        output.settle()
+    return code or (_UNREAD if output.broken else 0)
+
+
+class _Output:
+    """Standard output that remembers that nobody reads it any more, so that no other broken pipe is taken for that.
+
+    SIGPIPE must stay ignored: at a socket the error is needed.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.broken: BrokenPipeError | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError as error:
+            self.broken = error
+            raise
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError as error:
+            self.broken = error
+            raise
+
+    def settle(self) -> None:
+        """Flush while a broken pipe can still be told; what nobody reads goes nowhere, lest the flush at exit fail."""
+        with suppress(OSError):  # any other is told by the flush at exit
+            self.flush()
+        if self.broken:
+            with suppress(OSError), open(os.devnull, "wb") as nowhere:  # a stream may have no descriptor
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else the stream has
+        return getattr(self._stream, name)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parsed = parser().parse_args(arguments)
     try:
         return int(COMMANDS[parsed.command].execute(parsed))

@@ -39,6 +39,8 @@ def compose(
     if isinstance(experiment, str | Path):
         file, raw = str(experiment), read(str(experiment))
         raw.setdefault("name", Path(file).stem)
+    elif experiment is not None and not isinstance(experiment, Mapping):
+        raise OptionError("experiment", experiment, "give a file, or a mapping of sections")
     else:
         file, raw = _PROGRAM, {"name": "search", **(experiment or {})}
     raw = {key: _written(key, value) for key, value in raw.items()}

@@ -10,7 +10,7 @@ Which names there are is told by `assemble.COMPONENTS`; this module knows only h
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def load(file: str | Path, components: Components, overrides: Sequence[str] = ()
     file = str(file)
     raw = read(file)
     for override in overrides:
-        _override(raw, override, file)
+        set_value(raw, override, file)
     return parse(raw, components, file, (Path(file).resolve().parent, Path.cwd()))
 
 
@@ -121,6 +121,7 @@ def parse(
     `folders` are where its modules are looked for besides Python's path: none for what came from a store, lest whoever
     writes there choose a file of this machine to be run.
     """
+    _refuse_unwritable(raw, file)
     checker = Checker(file, components, folders)
     known = [*_PLAIN, *components, "recipe", *_SECTIONS]
     for key in raw:
@@ -146,6 +147,36 @@ def parse(
     return Experiment(**values)
 
 
+def _refuse_unwritable(raw: Mapping[str, Any], file: str) -> None:
+    """Refuse a lone surrogate here, for otherwise it is met when the first result is written."""
+    for path, text in _texts(raw):
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            remedy = "holds half a character, which cannot be written: give the character itself, or \\UXXXXXXXX"
+            raise ConfigError(file, path or "experiment file", text, remedy)
+
+
+def _texts(raw: object) -> Iterator[tuple[str, str]]:
+    """All texts in it, keys too, each with the path of its place; what YAML refers to often, or within itself, once."""
+    seen: set[int] = set()
+    places: list[tuple[str, object]] = [("", raw)]
+    while places:
+        path, value = places.pop()
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, Mapping | list | tuple | set) and id(value) not in seen:
+            seen.add(id(value))
+            inside: list[tuple[str, object]] = []
+            if isinstance(value, Mapping):
+                for key, entry in value.items():
+                    inside += [(path, key), (f"{path}.{key}" if path else str(key), entry)]
+            else:
+                inside = [(f"{path}[{i}]", entry) for i, entry in enumerate(value)]
+            places += reversed(inside)
+
+
+_TOO_DEEP = "is nested too deeply"
+
+
 def read(file: str) -> dict[str, Any]:
     """The mapping in an experiment file, unchecked. Raises ConfigError for a file that holds none."""
     try:
@@ -157,6 +188,8 @@ def read(file: str) -> dict[str, Any]:
         raw = yaml.load(text, Loader=_Loader)
     except ValueError as error:  # what looks like a date, say, and is none
         raise ConfigError(file, "experiment file", file, f"not valid YAML: {error}: put it in quotes") from error
+    except RecursionError as error:
+        raise ConfigError(file, "experiment file", file, _TOO_DEEP) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
@@ -189,10 +222,11 @@ _Loader.add_implicit_resolver(
 _Loader.add_constructor("tag:spark_nas,float", _number)
 
 
-def _override(raw: dict[str, Any], override: str, file: str) -> None:
-    path, separator, text = override.partition("=")
+def set_value(raw: dict[str, Any], setting: str, file: str) -> None:
+    """Set what `--set` says, `key.path=value`, in a mapping of sections. Raises ConfigError where that cannot be."""
+    path, separator, text = setting.partition("=")
     if not separator or not path:
-        raise ConfigError(file, "--set", override, "must be key.path=value")
+        raise ConfigError(file, "--set", setting, "must be key.path=value")
     keys = path.split(".")
     place: Any = raw
     for depth, key in enumerate(keys[:-1]):
@@ -207,3 +241,5 @@ def _override(raw: dict[str, Any], override: str, file: str) -> None:
         place[keys[-1]] = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(file, f"--set {path}", text, "is not a YAML value") from error
+    except RecursionError as error:
+        raise ConfigError(file, f"--set {path}", f"{text[:40]}...", _TOO_DEEP) from error

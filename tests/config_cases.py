@@ -109,5 +109,13 @@ WRONG: dict[str, tuple[str, str]] = {
     "retraining for nothing": ("retrain: {epochs: 0}", "retrain.epochs: 0: must be at least 1"),
     "retraining without seeds": ("retrain: {seeds: 0}", "retrain.seeds: 0: must be at least 1"),
     "recipe that is a list": ("recipe: [dropout]", "recipe: ['dropout']: must be a mapping with names as keys"),
+    "half a character in a choice": (
+        r'recipe: {a: {choice: ["\ud800", b]}}',
+        r"recipe.a.choice[0]: '\ud800': holds half a character, which cannot be written: give the character itself",
+    ),
+    "half a character in a section": (r'data: {path: "a\udfff"}', r"data.path: 'a\udfff': holds half a character"),
+    "half a character in a name": (r'name: "\udcff"', r"name: '\udcff': holds half a character"),
+    "half a character in a key": (r'recipe: {"\ud800": 1}', r"recipe: '\ud800': holds half a character"),
+    "half a character as a section": (r'"\ud800": 1', r"experiment file: '\ud800': holds half a character"),
     "recipe with a number as key": ("recipe: {1: 2}", "recipe: {1: 2}: must be a mapping with names as keys"),
 }

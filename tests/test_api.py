@@ -108,6 +108,8 @@ def test_sections_take_the_place_of_those_of_a_file(tmp_path: Path):
         ({"evaluator": Training(), "data": "/nowhere"}, "/nowhere: no such data folder"),
         ({"recipe": {"dropout": {"float": [1, 0]}}}, "recipe.dropout"),
         ({"run_id": "../x"}, "run id '../x'"),
+        ({"run_id": 5}, "run id 5: use letters, digits"),
+        ({"recipe": {"a": {"choice": ["\ud800", "b"]}}}, r"recipe.a.choice\[0\]: '\\ud800': holds half a character"),
         ({"time_budget": -1.0}, "time_budget: -1.0: give seconds greater than 0"),
         ({"experiment": "no/such.yaml"}, "no/such.yaml: experiment file: 'no/such.yaml': cannot be read"),
     ],

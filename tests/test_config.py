@@ -149,6 +149,12 @@ def test_an_override_with_null_takes_a_section_away(read: Callable[..., Any]):
         ("seed.deep=3", "seed: 1: --set seed.deep: is not a section"),
         ("schedular.eta=4", "schedular: {'eta': 4}: unknown key; did you mean 'scheduler'?"),
         ("scheduler.etta=4", "scheduler.etta: 4: unknown key; did you mean 'eta'?"),
+        (
+            r'name="\ud800"',
+            r"name: '\ud800': holds half a character, which cannot be written: give the character itself, "
+            r"or \UXXXXXXXX",
+        ),
+        ("seed=" + "[" * 3000, f"--set seed: '{'[' * 40}...': is nested too deeply"),
         ("seed=", "seed: None: must be a whole number, not NoneType"),
     ],
 )
@@ -190,6 +196,8 @@ def test_a_section_that_is_missing_or_empty_is_named_with_what_there_is(
         ("{{a: 1}: 3}", "not valid YAML"),
         ("space: \x07", "not valid YAML"),
         ("", "experiment file: None: must be a mapping of sections"),
+        ("a: " + "[" * 3000, "is nested too deeply"),
+        ("a: " + "{a: " * 3000, "is nested too deeply"),
         ("- space", "experiment file: ['space']: must be a mapping of sections"),
     ],
 )
@@ -200,6 +208,16 @@ def test_a_file_that_is_no_experiment_is_refused_with_the_place(read: Callable[.
 def test_a_section_may_be_written_once_and_used_twice(read: Callable[..., Any]):
     text = "space: mlp\nscheduler: {<<: &base {max_resource: 9}, name: hyperband}\nevaluator: synthetic\n"
     assert Hyperband(max_resource=9) == read(text).scheduler
+
+
+def test_a_character_of_any_plane_is_taken(read: Callable[..., Any]):
+    assert read(SMALL + r'name: "\U0001F600 é"').name == "\U0001f600 é"
+
+
+@pytest.mark.timeout(20)
+def test_what_yaml_refers_to_over_and_over_is_looked_at_once(read: Callable[..., Any]):
+    doubled = "".join(f", &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60))
+    assert "a" in read(SMALL + f"recipe: {{a: [&a0 [x]{doubled}, &itself [*itself]]}}").recipe
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):

@@ -13,6 +13,12 @@ from spark_nas.assemble import build_recipes, load_experiment
 from spark_nas.config import Experiment
 from spark_nas.errors import OutputError, UsageError
 
+_MEASURABLE = (
+    "method=random_sharing",
+    "scheduler={name: one_shot, supernets: {name: full_training, trials: 1, max_resource: 1}}",
+)
+"""The options of a space are those of its supernet, however it is searched; and the experiment's own method may want
+the very table that is to be measured."""
 HELP = "measure the latency of every option of a space on this device"
 
 
@@ -34,8 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Measure, write the table, and say how much there is to choose between."""
     from spark_nas.evaluation.latency import measure_space
 
-    # The experiment's own method may want the very table that is to be measured.
-    experiment = load_experiment(arguments.experiment, [*arguments.set, "method=random_sharing"])
+    experiment = load_experiment(arguments.experiment, [*arguments.set, *_MEASURABLE])
     table = measure_space(
         experiment.space,
         build_recipes(experiment).sample(Random(experiment.seed)),

@@ -20,9 +20,8 @@ from spark_nas.assemble import Parts, describe
 from spark_nas.commands.endings import Ending, add_ending_arguments
 from spark_nas.commands.runs import RETRAINED, Run, add_run_argument, recorded_experiment
 from spark_nas.commands.search import drive
-from spark_nas.commands.store import section_of
 from spark_nas.config import Retrain
-from spark_nas.errors import OutputError, SearchFailed, UsageError
+from spark_nas.errors import DataError, OutputError, SearchFailed, UsageError
 from spark_nas.report.leaderboard import incumbent
 from spark_nas.search.records import Proposal, Result, derive_seed
 from spark_nas.search.samplers.listed import Listed
@@ -32,13 +31,15 @@ from spark_nas.storage.results import ParquetLog
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_SECTIONS = ("retrain", "data")
+"""Of the experiment, what a retraining may change. `Run.parts` refuses other data than those that were searched on."""
 HELP = "train the best trial of a run from scratch and measure it on the test split"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """RUN, --set, --epochs, --seeds, --time-budget, --grace."""
-    also = "; or anything in the experiment's section retrain"
-    add_run_argument(parser, metavar="storage.KEY=VALUE|retrain.KEY=VALUE", also=also)
+    also = "; or anything in the experiment's section retrain, or in data, where the same data have moved"
+    add_run_argument(parser, metavar="SECTION.KEY=VALUE", also=also)
     parser.add_argument("--epochs", type=int, help="instead of retrain.epochs of the experiment")
     parser.add_argument("--seeds", type=int, help="independent trainings, instead of retrain.seeds")
     add_ending_arguments(parser)
@@ -46,10 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Retrain, and print what the test split says."""
-    of_retraining = [setting for setting in arguments.set if setting.startswith("retrain.")]
-    of_store = [setting for setting in arguments.set if not setting.startswith("retrain.")]
-    run = Run(arguments.run, of_store, [Path.cwd()], section_of("retrain", of_retraining))
-    summary = retrain(run, arguments.epochs, arguments.seeds, time_budget=arguments.time_budget, grace=arguments.grace)
+    run = Run(arguments.run, arguments.set, [Path.cwd()], _SECTIONS)
+    asked = arguments.epochs, arguments.seeds
+    try:
+        summary = retrain(run, *asked, time_budget=arguments.time_budget, grace=arguments.grace)
+    except DataError as error:
+        raise DataError(f"{error}; where they have moved: --set data.path=PLACE") from error
     print(
         f"Trial {summary['trial_id']} retrained for {summary['epochs']} epochs with {summary['seeds']} seed(s): "
         f"{headline(summary)}"

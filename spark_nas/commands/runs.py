@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spark_nas.assemble import Parts, assemble, parse_experiment
-from spark_nas.commands.store import add_store_argument, open_store, store_options, store_section
+from spark_nas.commands.store import add_store_argument, open_store, other_sections, store_options, store_section
 from spark_nas.config import Experiment
 from spark_nas.errors import OutputError
 from spark_nas.object_store import StorageOptions
@@ -66,23 +66,21 @@ class Run:
         folder: str,
         settings: Sequence[str] = (),
         modules: Sequence[Path] = (),
-        retraining: Mapping[str, object] | None = None,
+        also: Sequence[str] = (),
     ) -> None:
         """Open the run in `folder`; `settings` (`storage.KEY=VALUE`) say more about its store than its record does.
 
-        `modules` are folders with modules of the user's own; `retraining` overrides keys of the section `retrain`.
-        Raises OutputError when there is no run.
+        `modules` are folders with modules of the user's own; `also` names sections of the experiment that `settings`
+        may change, too. Raises OutputError when there is no run.
         """
         self._modules = modules
-        self.files: Files = open_store(folder, settings)
+        self.files: Files = open_store(folder, settings, also)
         record = read_record(self.files)
         if record is None:
             raise OutputError(f"{self.files.root}: no run has begun here; give OUTPUT/RUN_ID of `spark-nas search`")
         self.record: Mapping[str, Any] = record
-        self._raw = dict(record["experiment"])
-        if retraining:
-            self._raw["retrain"] = {**(self._raw.get("retrain") or {}), **retraining}
-        section = {**(self._raw.get("storage") or {}), **store_section(settings)}
+        self._raw = other_sections(record["experiment"], settings)
+        section = {**(self._raw.get("storage") or {}), **store_section(settings, also)}
         if section:
             self._raw["storage"] = section
             storage = store_options(section)

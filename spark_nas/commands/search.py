@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Search, and print the leaderboard."""
     experiment = load_experiment(arguments.experiment, arguments.set)
-    run_id = arguments.run_id or experiment.name
+    run_id = experiment.name if arguments.run_id is None else arguments.run_id
     with Ending(time_budget=arguments.time_budget, grace=arguments.grace) as ending:
         parts, files = opened(experiment, arguments.output, run_id)
         results = search(
@@ -97,6 +97,8 @@ def search(
     record = begin(files, new_record(parts, run_id, environment, settings))
     log = drive(parts, files, record, ending=ending, spark=spark, keep_checkpoints=keep_checkpoints)
     results = [result for result, _ in log.rows()]
+    if not results:
+        raise SearchFailed("no job was run: the budget ended before")
     if incumbent(results) is None:
         errors = [result.error.splitlines()[0] for result in results if result.error]
         raise SearchFailed(f"no trial completed; the last error: {errors[-1] if errors else 'the loss is not finite'}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Mapping, Sequence
-
-import yaml
+from typing import Any
 
 from spark_nas.checking import Checker
+from spark_nas.config import set_value
 from spark_nas.errors import ConfigError
 from spark_nas.object_store import StorageOptions
 from spark_nas.storage.files import Files
@@ -29,24 +30,32 @@ def add_store_argument(parser: argparse.ArgumentParser, metavar: str = "storage.
     )
 
 
-def store_section(settings: Sequence[str]) -> Mapping[str, object]:
-    """The storage section that `--set` makes. Raises ConfigError for anything but storage.KEY=VALUE."""
-    return section_of(_SECTION, settings)
+def store_section(settings: Sequence[str], also: Sequence[str] = ()) -> Mapping[str, object]:
+    """The storage section that `--set` makes; `also` names the sections that others read from `settings`.
 
-
-def section_of(name: str, settings: Sequence[str]) -> Mapping[str, object]:
-    """The section of this name that `--set` makes. Raises ConfigError for anything but NAME.KEY=VALUE."""
-    section: dict[str, object] = {}
+    Raises ConfigError for anything but SECTION.KEY=VALUE of one of these.
+    """
+    raw: dict[str, Any] = {}
+    sections = (_SECTION, *also)
     for setting in settings:
-        path, separator, text = setting.partition("=")
+        path, separator, _ = setting.partition("=")
         head, dot, key = path.partition(".")
-        if not (separator and dot and key) or head != name:
-            raise ConfigError(_WHERE, "--set", setting, f"must be {name}.KEY=VALUE")
-        try:
-            section[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(_WHERE, f"--set {path}", text, "is not a YAML value") from error
+        if not (separator and dot and key) or head not in sections:
+            allowed = " or ".join(f"{section}.KEY=VALUE" for section in sections)
+            raise ConfigError(_WHERE, "--set", setting, f"must be {allowed}")
+        if head == _SECTION:
+            set_value(raw, setting, _WHERE)
+    section: Mapping[str, object] = raw.get(_SECTION, {})
     return section
+
+
+def other_sections(raw: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """An experiment as read, with what `--set` says of other sections than that of the store."""
+    changed: dict[str, Any] = copy.deepcopy(dict(raw))
+    for setting in settings:
+        if not setting.startswith(f"{_SECTION}."):
+            set_value(changed, setting, _WHERE)
+    return changed
 
 
 def store_options(section: Mapping[str, object]) -> StorageOptions:
@@ -55,8 +64,8 @@ def store_options(section: Mapping[str, object]) -> StorageOptions:
     return options
 
 
-def open_store(location: str, settings: Sequence[str] = ()) -> Files:
+def open_store(location: str, settings: Sequence[str] = (), also: Sequence[str] = ()) -> Files:
     """The files at a location, which answers. Raises ConfigError, OutputError or StoreUnavailable."""
-    files = open_files(location, store_options(store_section(settings)))
+    files = open_files(location, store_options(store_section(settings, also)))
     require_answer(files)
     return files

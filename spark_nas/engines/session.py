@@ -27,6 +27,7 @@ from spark_nas.engines.profiles import (
     resource_profile,
 )
 from spark_nas.engines.redaction import is_secret
+from spark_nas.engines.spark_errors import reason
 from spark_nas.errors import ClusterError, OptionError
 
 if TYPE_CHECKING:
@@ -200,7 +201,12 @@ def _make(master: str | None, app_name: str, conf: Mapping[str, str]) -> SparkSe
     builder = SparkSession.builder.appName(app_name).master(master)
     for key, value in settings.items():
         builder = builder.config(key, value)
-    session = builder.getOrCreate()
+    try:
+        session = builder.getOrCreate()
+    except Exception as error:  # a master that is none, a port that is taken, a class that is not there, ...
+        raise ClusterError(
+            f"master: {master!r}: Spark did not start: {reason(error)}; check it and the conf"
+        ) from error
     session.sparkContext.setLogLevel("ERROR")
     return session
 

@@ -19,14 +19,16 @@ _NAME = "run.json"
 _NEEDED: Mapping[str, type] = {
     "run_id": str, "experiment": dict, "file": str, "identity": dict, "max_resource": int, "environment": dict
 }  # fmt: skip
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_LONGEST = 100
+_RUN_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{_LONGEST - 1}}}")
 
 
-def check_run_id(run_id: str) -> str:
+def check_run_id(run_id: object) -> str:
     """The run id, if it can be a folder's name. Raises OutputError otherwise."""
-    if not _RUN_ID.fullmatch(run_id):
+    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
         raise OutputError(
-            f"run id {run_id!r}: use letters, digits, '.', '_' and '-', beginning with one of the first two"
+            f"run id {run_id!r}: use letters, digits, '.', '_' and '-', beginning with one of the first two, "
+            f"at most {_LONGEST} characters"
         )
     return run_id
 

@@ -67,6 +67,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         "gs://bucket/runs/new: no run can be made here",
     ),
     "a storage endpoint that is no URL": (search("storage.endpoint=minio:9000"), "storage.endpoint: 'minio:9000': "),
+    "run id that is empty": (search(run_id=""), "run id '': use letters, digits"),
     "run id that is a path": (search(run_id="a/b"), "run id 'a/b': use letters, digits"),
     "run id of another experiment": (
         search("seed=2", run_id="good"),
@@ -116,6 +117,18 @@ BAD: dict[str, tuple[list[str], str]] = {
     "retraining a synthetic run": (
         ["retrain", "{tmp}/runs/good"],
         "evaluator 'synthetic' trains no network: there is nothing to retrain",
+    ),
+    "a whole section of a retraining": (
+        ["retrain", "{tmp}/runs/good", "--set", "retrain=3"],
+        "'retrain=3': must be storage.KEY=VALUE or retrain.KEY=VALUE or data.KEY=VALUE",
+    ),
+    "a date that is none": (
+        ["retrain", "{tmp}/runs/good", "--set", "retrain.seeds=2020-13-45"],
+        "--set retrain.seeds: '2020-13-45': is not a YAML value",
+    ),
+    "a key that stands twice in a setting": (
+        ["retrain", "{tmp}/runs/good", "--set", "retrain.recipe={a: 1, a: 2}"],
+        "--set retrain.recipe: '{a: 1, a: 2}': is not a YAML value",
     ),
     "report without rows": (["report", "{tmp}/runs/good", "--top", "0"], "top: 0: must be at least 1"),
     "report of no run": (["report", "{tmp}/empty"], "{tmp}/empty: no run has begun here; give OUTPUT/RUN_ID"),
@@ -210,6 +223,12 @@ def test_a_search_without_a_completed_trial_ends_with_code_1_and_leaves_its_tabl
     assert command("report", world / "runs/hopeless").code == 0
     retrain = command("retrain", world / "runs/hopeless")
     assert (2, True) == (retrain.code, "no trial has completed; there is nothing to retrain yet" in retrain.complaint)
+
+
+def test_a_search_that_had_no_time_for_a_job_says_so(world: Path, command: Command):
+    arguments = search("evaluator=synthetic", "budget.seconds=1e-9", run_id="brief")
+    answer = command(*(argument.replace("{tmp}", str(world)) for argument in arguments))
+    assert (1, True) == (answer.code, "no job was run: the budget ended before" in answer.complaint)
 
 
 def test_a_tabular_run_cannot_be_retrained(world: Path, command: Command):

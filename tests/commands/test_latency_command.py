@@ -42,6 +42,16 @@ def test_every_option_of_the_space_is_measured_and_the_method_reads_it(
     assert table == parse_experiment({**_plain(), "method": method}).method.table
 
 
+def test_a_space_that_is_searched_without_a_supernet_is_measured_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "cell.yaml"
+    file.write_text("{space: {name: nas_bench_201, channels: 2, cells: 1}, scheduler: hyperband, evaluator: training}")
+    arguments = ["latency", str(file), "--output", str(tmp_path / "t.json"), "--input-shape", "1,8,8", "--repeats", "1"]
+    assert 0 == main(arguments), capsys.readouterr().err
+    assert 6 == len(LatencyTable.from_json((tmp_path / "t.json").read_text()).options)
+
+
 def test_the_shape_is_that_of_the_experiments_data_and_else_must_be_given(
     experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

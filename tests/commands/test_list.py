@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,43 @@ def test_for_programs_it_is_a_json_list(output: Path, command: Command):
     assert runs[1]["rows"] == 6
     assert runs[1]["last_activity"] == runs[1]["driver"]["last_seen"]
     assert "version 99" in runs[3]["reason"]
+
+
+def unread(*words: object, unbuffered: str = "") -> tuple[int, bytes]:
+    """Exit code and standard error of a command whose output nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "spark_nas.cli", *map(str, words)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False, env=environment)
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at the last flush", "while it prints"])
+def test_a_command_whose_output_nobody_reads_ends_quietly(output: Path, unbuffered: str):
+    assert (141, b"") == unread("list", output, "--json", unbuffered=unbuffered)
+
+
+def test_a_command_that_failed_keeps_its_code_and_line_where_nobody_reads_the_output():
+    code, said = unread("list", "s4://bucket/runs")
+    assert (2, 1) == (code, len(said.splitlines()))
+
+
+def test_help_that_nobody_reads_ends_quietly():
+    assert b"" == unread("--help")[1]
+
+
+def test_a_broken_pipe_that_is_not_the_output_is_not_hidden(output: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(parsed: object) -> int:
+        print("read by somebody")
+        raise BrokenPipeError(32, "a socket's")
+
+    monkeypatch.setattr("spark_nas.commands.list_runs.execute", broken)
+    with pytest.raises(BrokenPipeError, match="a socket's"):
+        main(["list", str(output)])
 
 
 def test_a_run_that_is_held_runs(tmp_path: Path, output: Path, command: Command):

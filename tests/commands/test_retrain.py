@@ -146,6 +146,28 @@ def test_what_the_experiment_says_of_retraining_can_be_said_anew(run: Path, comm
     assert (2, True) == (wrong.code, "retrain.sedes: 2: unknown key; did you mean 'seeds'?" in wrong.complaint)
 
 
+def test_one_key_of_its_recipe_can_be_said_anew_as_search_reads_it(run: Path, command: Command):
+    assert command("retrain", run, "--set", "retrain.recipe={dropout: 0.5}").code == 0
+    first = retrained(run)
+    assert command("retrain", run, "--set", "retrain.recipe.dropout=5e-1").code == 0
+    assert first == retrained(run)
+    assert 1 == len(list((run / "retrain").iterdir()))  # the same training
+
+
+def test_data_that_have_moved_are_found_where_they_are_said_to_be(
+    run: Path, digits: Path, tmp_path: Path, command: Command
+):
+    moved = shutil.copytree(digits, tmp_path / "moved")
+    record = json.loads((run / "run.json").read_text())
+    record["experiment"]["data"]["path"] = str(tmp_path / "was")
+    (run / "run.json").write_text(json.dumps(record))
+    answer = command("retrain", run)
+    assert (2, True) == (answer.code, "was: no such data folder" in answer.complaint)
+    assert "where they have moved: --set data.path=PLACE" in answer.complaint
+    assert command("retrain", run, "--set", f"data.path={moved}").code == 0
+    assert 0.8 < retrained(run)["test_accuracy"]
+
+
 def test_a_section_changed_after_the_search_began_is_not_passed_over(run: Path, searched: Path, command: Command):
     file = searched.parent / "small.yaml"
     answer = command("search", file, "--output", run.parent, "--run-id", "run", "--set", "retrain.seeds=3")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,13 @@ GREY, COLOUR = images(30, 1), images(30, 2, channels=3, edge=32)
 
 def npz(at: Path, **arrays: object) -> Path:
     np.savez(at / "a.npz", **arrays)  # type: ignore[arg-type]
+    return at / "a.npz"
+
+
+def npz_with_raw(at: Path, name: str, **arrays: object) -> Path:
+    """One with a member of that name that is no .npy."""
+    with zipfile.ZipFile(npz(at, **arrays), "a") as archive:
+        archive.writestr(name, b"a\nb")
     return at / "a.npz"
 
 
@@ -142,8 +150,8 @@ BAD: list[tuple[Callable[[Path], Path], str]] = [
     (lambda at: written(at / "a.npz", b"PK garbage"), "a.npz: not a readable .npz of plain arrays"),
     (lambda at: npz(at, z=X), "a.npz: holds z; expected x_train and y_train, or x and y"),
     (lambda at: npz(at, x_train=X), "only one of x_train and y_train is there"),
-    (lambda at: npz(at, x=X, y=Y.astype(float)), "y_train is float64 of shape .*; expected integers"),
-    (lambda at: npz(at, x=X[:, 0], y=Y), r"x_train has shape \(6,\); expected \[rows, ...\]"),
+    (lambda at: npz(at, x=X, y=Y.astype(float)), "a.npz: y is float64 of shape .*; expected integers"),
+    (lambda at: npz(at, x=X[:, 0], y=Y), r"a.npz: x has shape \(6,\); expected \[rows, ...\]"),
     (lambda at: npz(at, x=X, y=Y[:4]), "6 examples but 4 labels"),
     (lambda at: npz(at, x=X[:0], y=Y[:0]), "'train' is empty"),
     (lambda at: npz(at, x=X, y=Y * 0), "training examples of 1 class; at least 2 classes are needed"),
@@ -154,6 +162,51 @@ BAD: list[tuple[Callable[[Path], Path], str]] = [
     (lambda at: npz(at, x=X + np.nan, y=Y), "holds NaN or infinity; clean it first"),
     (lambda at: npz(at, x=X.astype(complex), y=Y), "is of type complex128; convert it to one of uint8"),
     (lambda at: npz(at, x_train=X, y_train=Y, x_test=X[:, :3], y_test=Y), "they must agree"),
+    (
+        lambda at: npz(at, x=np.array([["abc", "b"]] * 6), y=Y),
+        r"a.npz: x is <U3 of shape \(6, 2\), not numbers; convert it to one of uint8, ",
+    ),
+    (
+        lambda at: npz(at, x_train=X, y_train=Y, x_test=X.astype("S3"), y_test=Y),
+        r"a.npz: x_test is \|S3 of shape \(6, 4\), not numbers; convert it",
+    ),
+    (lambda at: npz(at, x=X.view("V4"), y=Y), r"a.npz: x is \|V4 of shape \(6, 4\), not numbers; convert it"),
+    (lambda at: npz(at, x=X.astype("M8[s]"), y=Y), r"a.npz: x is datetime64\[s\] of shape .*, not numbers; convert it"),
+    (lambda at: npz_with_raw(at, "x", y=Y), "a.npz: x is 3 raw bytes, not an array; write the file with numpy.savez"),
+    (lambda at: npz_with_raw(at, "y", x=X), "a.npz: y is 3 raw bytes, not an array; write the file"),
+    (lambda at: npz_with_raw(at, "classes", x=X, y=Y), "a.npz: classes is 3 raw bytes, not an array; write the file"),
+    (
+        lambda at: npz(at, x=X, y=Y, x_train=X, y_train=Y),
+        "a.npz: holds x and y as well as x_train and y_train; leave one pair out",
+    ),
+    (
+        lambda at: npz(at, x=X, y=Y, x_train=X),
+        "a.npz: holds x and y as well as x_train; leave one pair out: either x and y, or x_train and y_train",
+    ),
+    (
+        lambda at: npz(at, x=X, y=np.array([0, 1, 0, 2**63, 0, 1], np.uint64)),
+        "a.npz: y: label 9223372036854775808 in row 3; number the classes 0, 1, 2",
+    ),
+    (
+        lambda at: npz(at, x=X, y=np.array([0, 2**64 - 1, 0, 1, 0, 1], np.uint64), classes=np.array(["a", "b"])),
+        "a.npz: y: label 18446744073709551615 in row 1; number the classes 0, 1, 2",
+    ),
+    (
+        lambda at: npz(at, x=X, y=Y, classes=np.array([b"caf\xe9", b"b"])),
+        r"a.npz: classes holds b'caf\\xe9', which is not UTF-8; store the names as strings",
+    ),
+    (
+        lambda at: npz(at, x=X, y=Y, classes=np.array("abc")),
+        r"a.npz: classes is 'abc' \(<U3 of shape \(\)\); expected one string for each class",
+    ),
+    (
+        lambda at: npz(at, x=X, y=Y, classes=np.array([["a"], ["b"]])),
+        r"a.npz: classes is .* \(<U1 of shape \(2, 1\)\); expected one string for each class",
+    ),
+    (
+        lambda at: npz(at, x=X, y=Y, classes=np.array(["a", "c", "a", "b", "c"])),
+        "a.npz: classes holds 'a', 'c' more than once; give each class a name of its own",
+    ),
     (lambda at: npz(at, x=X, y=Y, classes=np.array(["only"])), "labels 0..1; expected 0..0"),
 ]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -188,6 +189,25 @@ def test_npz_keeps_its_splits_classes_and_values(tmp_path: Path) -> None:
     raw = Npz(str(tmp_path / "a.npz")).read()
     assert (["train", "test"], ("no", "yes")) == (list(raw.splits), raw.classes)
     assert np.array_equal(x[20:].astype(np.float32), raw.splits["test"].x)
+
+
+def test_npz_class_names_in_bytes_are_utf8(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((6, 4)), y=labels(6, 2), classes=np.array(["né".encode(), b"b"]))
+    assert ("né", "b") == Npz(str(tmp_path / "a.npz")).read().classes
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint64])
+def test_npz_labels_of_any_integer_type_are_kept(tmp_path: Path, kind: type[np.integer]) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((6, 4)), y=labels(6, 2).astype(kind))
+    assert labels(6, 2).tolist() == Npz(str(tmp_path / "a.npz")).read().splits["train"].y.tolist()
+
+
+def test_npz_members_of_other_names_are_let_be(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((6, 4)), y=labels(6, 2), weights=np.array(["heavy"]))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("README.txt", b"how it was made")
+    raw = Npz(str(tmp_path / "a.npz")).read()
+    assert (["train"], ("0", "1")) == (list(raw.splits), raw.classes)
 
 
 def test_an_npz_of_objects_is_not_unpickled(tmp_path: Path) -> None:

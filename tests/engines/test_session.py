@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,24 @@ from spark_nas.errors import ClusterError, OptionError
 def test_task_gpus_with_a_local_master_are_refused_before_spark_starts():
     with pytest.raises(ClusterError, match=r"spark.task.resource.gpu.amount: '1'.*local\[2\]"):
         open_session("local[2]", conf={"spark.task.resource.gpu.amount": 1})
+
+
+@pytest.mark.spark
+@pytest.mark.one_spark
+@pytest.mark.parametrize(
+    ("master", "why"),
+    [("bogus", "JAVA_GATEWAY_EXITED"), ("local[0]", "Asked to run locally with 0 threads")],
+    ids=["no master", "no thread"],
+)
+def test_a_spark_that_does_not_start_is_one_line(master: str, why: str):
+    command = [sys.executable, "-m", "spark_nas.cli", "prepare-data", "digits", "--output", "x", "--master", master]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK_GATEWAY")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("spark-nas")]  # Java says more before
+    assert (2, True) == (done.returncode, line.startswith("spark-nas prepare-data: master: "))
+    assert f"'{master}': Spark did not start: " in line
+    assert why in line
+    assert "Traceback" not in done.stderr
 
 
 def test_a_machine_without_java_is_told_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

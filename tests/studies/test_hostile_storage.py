@@ -207,6 +207,12 @@ def test_no_run_id_leads_out_of_the_output(run_id: str) -> None:
         check_run_id(run_id)
 
 
+@pytest.mark.parametrize("run_id", ["a" * 101, 5, None, b"a"], ids=repr)
+def test_a_run_id_that_is_refused_is_told_what_one_may_be(run_id: object) -> None:
+    with pytest.raises(OutputError, match=r"^run id .*: use letters, digits, .* at most 100 characters$"):
+        check_run_id(run_id)
+
+
 @pytest.mark.parametrize("run_id", ["a", "2026-11-24", "ASHA_3.1", "a" * 100, "a..b"])
 def test_an_ordinary_run_id_is_taken(run_id: str) -> None:
     assert check_run_id(run_id) == run_id
