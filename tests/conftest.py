@@ -31,7 +31,7 @@ settings.register_profile("spark_nas", deadline=None, derandomize="SPARK_NAS_EXH
 settings.load_profile("spark_nas")
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Thousands of tests and all the libraries are in memory at once, and the collector's passes over them, every 700 new
-# objects, took a sixth of the time.
+# objects, took a sixth of the time (9.2 of 55 s of tests/evaluation).
 gc.set_threshold(20_000, 20, 20)
 
 

@@ -111,6 +111,7 @@ def test_sections_take_the_place_of_those_of_a_file(tmp_path: Path):
         ({"run_id": 5}, "run id 5: use letters, digits"),
         ({"recipe": {"a": {"choice": ["\ud800", "b"]}}}, r"recipe.a.choice\[0\]: '\\ud800': holds half a character"),
         ({"time_budget": -1.0}, "time_budget: -1.0: give seconds greater than 0"),
+        ({"experiment": 3}, "experiment: 3: give a file, or a mapping of sections"),
         ({"experiment": "no/such.yaml"}, "no/such.yaml: experiment file: 'no/such.yaml': cannot be read"),
     ],
 )

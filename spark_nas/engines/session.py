@@ -204,9 +204,8 @@ def _make(master: str | None, app_name: str, conf: Mapping[str, str]) -> SparkSe
     try:
         session = builder.getOrCreate()
     except Exception as error:  # a master that is none, a port that is taken, a class that is not there, ...
-        raise ClusterError(
-            f"master: {master!r}: Spark did not start: {reason(error)}; check it and the conf"
-        ) from error
+        why = reason(error).rstrip(".")
+        raise ClusterError(f"master: {master!r}: Spark did not start: {why}; check the master and the conf") from error
     session.sparkContext.setLogLevel("ERROR")
     return session
 

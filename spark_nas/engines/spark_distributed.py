@@ -138,11 +138,10 @@ class SparkDistributedEngine(SparkRoundsEngine):
             if results or time.monotonic() >= end:
                 return results
 
-    def close(self) -> None:
-        """Cancel what runs, and end its processes; stop Spark if it was started here."""
+    def _end_flights(self) -> bool:
         self._supernets = 0
-        self._together.close()
-        super().close()
+        answers = self._together.close()  # which ends its processes
+        return super()._end_flights() and answers
 
 
 class TogetherLauncher(Launcher):

@@ -114,6 +114,10 @@ class SparkRoundsEngine:
     def close(self) -> None:
         """Cancel what runs; stop Spark if it was started here. Takes some seconds at the most, whatever Spark does."""
         self._flying = 0
-        answers = self._launcher.close()
+        answers = self._end_flights()
         if self._ours:
             stop_session(self._session, answers=answers)
+
+    def _end_flights(self) -> bool:
+        """Cancel what runs; whether Spark has answered."""
+        return self._launcher.close()

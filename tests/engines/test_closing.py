@@ -24,6 +24,8 @@ SOON = 120
 
 pytestmark = pytest.mark.timeout(600)
 ENGINES = ("rounds", "async", "batches")
+TWICE = {"rounds": 20, "async": 25, "batches": 20}
+"""What closing takes where a Spark that did not answer is waited for in full once more; sleeping, on any machine."""
 
 
 def run_driver(how: str, folder: Path, *engines: str) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def test_a_spark_that_is_stopped_ends_the_search_at_once(which: str, tmp_path: P
 @pytest.mark.parametrize("which", ENGINES)
 def test_a_driver_jvm_that_hangs_does_not_hold_up_the_driver(frozen: dict[str, Any], which: str):
     assert frozen[which]["says"] == "nothing"
-    assert frozen[which]["closed"] < SOON
+    assert frozen[which]["closed"] < TWICE[which]
     assert frozen["ended"] - frozen["end"] < SOON
 
 

@@ -27,14 +27,17 @@ def test_task_gpus_with_a_local_master_are_refused_before_spark_starts():
     [("bogus", "JAVA_GATEWAY_EXITED"), ("local[0]", "Asked to run locally with 0 threads")],
     ids=["no master", "no thread"],
 )
-def test_a_spark_that_does_not_start_is_one_line(master: str, why: str):
-    command = [sys.executable, "-m", "spark_nas.cli", "prepare-data", "digits", "--output", "x", "--master", master]
+def test_a_spark_that_does_not_start_is_one_line(master: str, why: str, tmp_path: Path):
+    words = ["prepare-data", "digits", "--output", str(tmp_path / "digits"), "--master", master]
+    command = [sys.executable, "-m", "spark_nas.cli", *words]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK_GATEWAY")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("spark-nas")]  # Java says more before
     assert (2, True) == (done.returncode, line.startswith("spark-nas prepare-data: master: "))
     assert f"'{master}': Spark did not start: " in line
     assert why in line
+    assert line.endswith("; check the master and the conf")
+    assert ".;" not in line
     assert "Traceback" not in done.stderr
 
 
